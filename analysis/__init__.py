@@ -1,0 +1,1 @@
+"""Tables and pictures of studies: pandas and matplotlib over what a search recorded."""

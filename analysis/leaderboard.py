@@ -1,0 +1,62 @@
+"""The trials of a study as a table, best first."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import pandas as pd
+
+_ORDER = {"finished": 0, "collapsed": 1, "pruned": 2, "diverged": 3, "error": 4, "running": 5}
+
+
+class _Verdict(Protocol):
+    @property
+    def status(self) -> str: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def fids(self) -> Any: ...
+    @property
+    def wall_s(self) -> float: ...
+
+
+class _Trial(Protocol):
+    @property
+    def number(self) -> int: ...
+    @property
+    def params(self) -> Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def verdict(self) -> _Verdict | None: ...
+
+
+def leaderboard(trials: Iterable[_Trial]) -> pd.DataFrame:
+    """One row a trial: those that count by their score, best first, then the others by how they ended.
+
+    Columns: `trial`, `status`, `score` (mean ln FID / reference FID; lower is better), `schedule` (the published
+    rule that the trial is, or empty), `FID <training>` and one a parameter.
+    """
+    frame = pd.DataFrame([_row(trial) for trial in trials])
+    if frame.empty:
+        return frame
+    rank = frame["status"].map(_ORDER).where(~frame["status"].isin(["finished", "collapsed"]), 0)
+    return (
+        frame.assign(rank=rank)
+        .sort_values(["rank", "score", "trial"], kind="stable")
+        .drop(columns="rank")
+        .reset_index(drop=True)
+    )
+
+
+def _row(trial: _Trial) -> dict[str, Any]:
+    verdict = trial.verdict
+    row: dict[str, Any] = {
+        "trial": trial.number,
+        "status": verdict.status if verdict else "running",
+        "score": verdict.score if verdict else None,
+        "schedule": trial.name,
+    }
+    if verdict:
+        row |= {f"FID {label}": fid for label, fid in verdict.fids.items()}
+        row["wall_s"] = verdict.wall_s
+    return row | dict(trial.params)

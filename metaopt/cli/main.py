@@ -1,0 +1,41 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+import sys
+
+import typer
+
+from metaopt.cli import doctor, export, search, show, train, ui
+from metaopt.errors import ConfigError, MetaoptError
+
+app = typer.Typer(
+    name="metaopt",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Learn how the learning rates and the update ratio of a GAN should move during training.",
+)
+for command in (search.search, train.train, export.export, show.show, doctor.doctor, ui.ui):
+    app.command()(command)
+
+
+def run() -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    try:
+        app()
+    except ConfigError as error:
+        sys.exit(_said(error, 2))
+    except MetaoptError as error:
+        sys.exit(_said(error, 1))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _said(error: Exception, code: int) -> int:
+    print(f"metaopt: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,77 @@
+"""`metaopt search`: run a study on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from metaopt.search.search import Search
+
+_DELIVERY_S = 60.0
+
+
+def search(
+    study: Annotated[str, typer.Argument(help="Name of a study that comes with metaopt, or a YAML file.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study. [default: runs/NAME]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in that folder.")] = False,
+) -> None:
+    """Search for a schedule: train GANs with many, keep what works best.
+
+    [bold]Examples[/bold]
+
+      metaopt search smoke
+
+      metaopt search smoke --set search.trials=40 --resume
+
+      metaopt search my_study.yaml --set tasks.0.data=folder:~/faces --out runs/faces
+    """
+    from rich.console import Console
+
+    from metaopt.cli.progress import SearchProgress
+    from metaopt.search.ray_runner import n_workers
+    from metaopt.search.search import opened
+    from metaopt.search.study import load_study
+
+    console = Console()
+    loaded = load_study(study, set_ or [])
+    folder = out or Path("runs") / loaded.name
+    n_trials = loaded.spec.search.trials
+    with opened(loaded, folder, resume=resume) as running:
+        tasks = ", ".join(task.name for task in loaded.tasks)
+        console.print(
+            f"Study [bold]{loaded.name}[/bold]: {n_trials} trials of {loaded.family.name} on {tasks}; "
+            f"{n_workers(loaded)} at once; records in {folder}",
+            highlight=False,
+        )
+        try:
+            with SearchProgress(console, n_trials) as progress:
+                running.run(progress)
+        except KeyboardInterrupt:
+            console.print(f"Stopped. Go on with: metaopt search {study} --out {folder} --resume", highlight=False)
+            raise typer.Exit(130) from None
+        _conclude(running, console, study)
+
+
+def _conclude(running: "Search", console: "Console", source: str) -> None:
+    from metaopt.cli.outputs import print_leaderboard, print_next, write_outputs
+
+    rows = running.session.rows()
+    outputs = write_outputs(running.folder, running.study, rows)
+    for path in outputs:
+        running.tracker.log_artifact(None, path)
+    running.tracker.end_study(status="FINISHED", metrics={}, tags={})
+    print_leaderboard(console, rows)
+    left = running.tracker.close(_DELIVERY_S)
+    if left:
+        console.print(
+            f"{left} events wait in {running.folder / 'spool'}: {running.tracking_uri} did not answer. "
+            "Add --resume to the same command to deliver them.",
+            highlight=False,
+        )
+    print_next(console, running.folder, source, running.study)

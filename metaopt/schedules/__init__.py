@@ -1,0 +1,26 @@
+"""Which controls to use when: pure functions on plain floats. Standard library only."""
+
+from metaopt.schedules.artifact import ScheduleArtifact, load_schedule, save_schedule
+from metaopt.schedules.baselines import BASELINES, NamedSchedule, as_point_of, named_schedule
+from metaopt.schedules.families import FAMILIES, Family, Parameter, build_schedule, check_params, find_family
+from metaopt.schedules.types import Controls, Schedule, Signals, State
+
+__all__ = [
+    "BASELINES",
+    "FAMILIES",
+    "Controls",
+    "Family",
+    "NamedSchedule",
+    "Parameter",
+    "Schedule",
+    "ScheduleArtifact",
+    "Signals",
+    "State",
+    "as_point_of",
+    "build_schedule",
+    "check_params",
+    "find_family",
+    "load_schedule",
+    "named_schedule",
+    "save_schedule",
+]

@@ -1,0 +1,171 @@
+"""schedule.json: write, read, validate. Data only, never code; what is wrong is refused, never repaired."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metaopt.errors import ArtifactError, ConfigError, StorageError
+from metaopt.schedules.families import check_params, find_family
+from metaopt.schedules.types import Controls, Schedule, Signals, State
+
+FORMAT = "metaopt.schedule/1"
+MAX_BYTES = 1_000_000
+LOG_4 = math.log(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleArtifact:
+    """A schedule with where it comes from. It is itself a `Schedule`: pass it wherever one is taken."""
+
+    family: str
+    """Name of the family in `FAMILIES`."""
+    params: Mapping[str, float]
+    """The family's parameters, all of them."""
+    ideal_d_loss: float = LOG_4
+    """V*, the discriminator loss where the generator is perfect; signals are relative to it; > 0."""
+    budget: float | None = None
+    """Iterations (one D plus one G update) of the trainings it was learned on."""
+    trained_on: tuple[str, ...] = ()
+    """Names of the tasks it was learned on."""
+    score: float | None = None
+    """Mean of ln(FID / FID of the reference schedule) on those tasks; < 0 is better than the reference."""
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    """Scores of the reference and of other published rules in the same study."""
+    provenance: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    """Study, trial, MLflow run, versions, date."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.ideal_d_loss) and self.ideal_d_loss > 0):
+            raise ConfigError(f"`ideal_d_loss > 0` must hold, but got ideal_d_loss={self.ideal_d_loss!r}.")
+        if self.budget is not None and not (math.isfinite(self.budget) and self.budget > 0):
+            raise ConfigError(f"`budget > 0` must hold, but got budget={self.budget!r}.")
+        object.__setattr__(self, "params", check_params(find_family(self.family), self.params))
+        object.__setattr__(self, "_schedule", find_family(self.family).build(**self.params))
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether it reads live signals."""
+        return find_family(self.family).closed_loop
+
+    def init(self) -> State:
+        """State of the schedule before the first step."""
+        return self._inner.init()
+
+    def step(self, state: State, signals: Signals) -> tuple[State, Controls]:
+        """Controls in force at `signals`."""
+        return self._inner.step(state, signals)
+
+    @property
+    def _inner(self) -> Schedule:
+        inner: Schedule = self.__dict__["_schedule"]
+        return inner
+
+
+def save_schedule(artifact: ScheduleArtifact, path: str | Path) -> Path:
+    """Write `artifact` as JSON, all of it or nothing; returns the path."""
+    path = Path(path)
+    text = json.dumps({"format": FORMAT} | asdict(artifact), indent=2, allow_nan=False)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"{path} could not be written: {error.strerror}.") from error
+    return path
+
+
+def load_schedule(path: str | Path) -> ScheduleArtifact:
+    """Read a schedule.json; ArtifactError names the file, the key, the rule and the value that breaks it."""
+    path = Path(path).expanduser()
+    try:
+        return _checked(_read(path))
+    except ConfigError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ArtifactError(f"a schedule file must be at most {MAX_BYTES} bytes, but it has {size}.")
+        content = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique
+        )
+    except OSError as error:
+        raise ArtifactError(f"the file cannot be read: {error.strerror}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ArtifactError(f"a schedule file must be JSON, but it is not: {error}.") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"a schedule file must be a JSON object, but got {type(content).__name__}.")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ArtifactError(f"numbers must be finite, but got {name}.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ArtifactError(f"each key must be given once, but `{twice}` is there twice.")
+    return content
+
+
+_KEYS = ("family", "params", "ideal_d_loss", "budget", "trained_on", "score", "baselines", "provenance")
+_REQUIRED = ("format", "family", "params", "ideal_d_loss")
+
+
+def _checked(content: dict[str, Any]) -> ScheduleArtifact:
+    if content.get("format", FORMAT) != FORMAT:
+        raise ArtifactError(f"`format` must be {FORMAT!r}, but got {content['format']!r}.")
+    for key in _REQUIRED:
+        if key not in content:
+            raise ArtifactError(f"`{key}` must be there, but it is missing.")
+    for key in content:
+        if key not in ("format", *_KEYS):
+            raise ArtifactError(f"unknown key `{key}`; known: {', '.join(_KEYS)}.")
+    if not isinstance(content["family"], str):
+        raise ArtifactError(f"`family` must be a string, but got {content['family']!r}.")
+    for key in ("params", "baselines", "provenance"):
+        if not isinstance(content.get(key, {}), dict):
+            raise ArtifactError(f"`{key}` must be an object, but got {content[key]!r}.")
+    return ScheduleArtifact(
+        family=content["family"],
+        params=content["params"],
+        ideal_d_loss=_number("ideal_d_loss", content["ideal_d_loss"]),
+        budget=_optional("budget", content.get("budget")),
+        trained_on=_strings("trained_on", content.get("trained_on", [])),
+        score=_optional("score", content.get("score")),
+        baselines={k: _number(f"baselines.{k}", v) for k, v in content.get("baselines", {}).items()},
+        provenance={k: _scalar(f"provenance.{k}", v) for k, v in content.get("provenance", {}).items()},
+    )
+
+
+def _number(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ArtifactError(f"`{key}` must be a finite number, but got {value!r}.")
+    return float(value)
+
+
+def _optional(key: str, value: object) -> float | None:
+    return None if value is None else _number(key, value)
+
+
+def _strings(key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ArtifactError(f"`{key}` must be a list of strings, but got {value!r}.")
+    return tuple(value)
+
+
+def _scalar(key: str, value: object) -> str | int | float | None:
+    if value is not None and not isinstance(value, str | int | float):
+        raise ArtifactError(f"`{key}` must be a string, a number or null, but got {value!r}.")
+    return value

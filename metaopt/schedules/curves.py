@@ -1,0 +1,66 @@
+"""Curves: progress in [0, 1] -> value. Schedules are made of them; each is a closure over plain floats."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+from metaopt.errors import ConfigError
+
+Curve = Callable[[float], float]
+
+
+def constant(value: float) -> Curve:
+    """``f(t) = value``."""
+    return lambda t: value
+
+
+def linear(start: float, end: float) -> Curve:
+    """``f(t) = start + (end - start) t``.
+
+    >>> linear(1.0, 3.0)(0.25)
+    1.5
+    """
+    return lambda t: start + (end - start) * t
+
+
+def cosine(start: float, end: float) -> Curve:
+    """``f(t) = end + (start - end) (1 + cos(pi t)) / 2``, flat at both ends (Loshchilov & Hutter 2017).
+
+    >>> cosine(1.0, 0.0)(0.5)
+    0.5
+    """
+    return lambda t: end + (start - end) * (1 + math.cos(math.pi * t)) / 2
+
+
+def power_decay(start: float, power: float) -> Curve:
+    """``f(t) = start (1 - t)^power``: constant at power 0, linear to zero at power 1; `power >= 0`.
+
+    >>> power_decay(2.0, 2.0)(0.5)
+    0.5
+    """
+    if not power >= 0:
+        raise ConfigError(f"`power >= 0` must hold, but got power={power!r}.")
+    return lambda t: start * (1 - t) ** power
+
+
+def knots(values: Sequence[float]) -> Curve:
+    """Through `values` at equally spaced progress from 0 to 1, linear in log space between them; all > 0.
+
+    ``ln f(t) = ln v_i + (s - i) (ln v_{i+1} - ln v_i)`` with ``s = t (n - 1)`` and ``i = floor(s)``.
+
+    >>> knots([1.0, 100.0])(0.5)
+    10.0
+    """
+    if len(values) < 2 or not all(value > 0 for value in values):
+        raise ConfigError(f"Knots must be two or more values > 0, but got {list(values)!r}.")
+    if min(values) == max(values):  # exp(log(v)) is not exactly v
+        return constant(values[0])
+    logs = [math.log(value) for value in values]
+    places = [i / (len(logs) - 1) for i in range(len(logs))]
+
+    def curve(t: float) -> float:
+        i = min(bisect_right(places, t) - 1, len(logs) - 2)
+        share = t * (len(logs) - 1) - i
+        return math.exp(logs[i] + share * (logs[i + 1] - logs[i]))
+
+    return curve

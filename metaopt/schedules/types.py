@@ -1,0 +1,79 @@
+"""The vocabulary of schedules: what a schedule reads (Signals), what it sets (Controls), and how it is called."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from metaopt.errors import ConfigError
+
+MAX_LR = 10.0
+MIN_UPDATE_RATIO = 1 / 8
+MAX_UPDATE_RATIO = 8.0
+
+State = tuple[float, ...]
+"""State of a schedule: plain numbers, so that it can be saved as JSON. Open-loop schedules have none: ``()``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Controls:
+    """What is in force at one moment of a training."""
+
+    lr_g: float
+    """Learning rate of the generator, in [0, 10]."""
+    lr_d: float
+    """Learning rate of the discriminator, in [0, 10]."""
+    update_ratio: float = 1.0
+    """Discriminator updates per generator update, in [1/8, 8]."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr_g", "lr_d"):
+            value = getattr(self, name)
+            if not 0 <= value <= MAX_LR:
+                raise ConfigError(f"`0 <= {name} <= {MAX_LR:g}` must hold, but got {name}={value!r}.")
+        if not MIN_UPDATE_RATIO <= self.update_ratio <= MAX_UPDATE_RATIO:
+            raise ConfigError(
+                f"`1/8 <= update_ratio <= 8` must hold, but got update_ratio={self.update_ratio!r}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signals:
+    """Live statistics that a schedule may read. All are scale-free; the defaults are those of a balanced game.
+
+    Every average is exponential with decay 0.95 per update of the player it is about; ``log_grad_ratio`` with
+    decay 0.5 per measurement. How they are taken: ``metaopt.integrations.torch``.
+    """
+
+    progress: float
+    """Fraction of the budget that is spent, in [0, 1]."""
+    loss_gap: float = 0.0
+    """``V / V* - 1`` with ``V`` the average discriminator loss and ``V*`` its ideal value; < 0: D is winning."""
+    d_sign: float = 0.0
+    """Average of ``sign D(x)`` over real images, in [-1, 1]; near 1: D knows the training images (Karras 2020)."""
+    d_accuracy: float = 0.5
+    """Average share of images that D puts on the right side of 0, in [0, 1]."""
+    g_loss: float = 0.5
+    """``L / V*`` with ``L`` the average generator loss; 0.5 in a balanced non-saturating game."""
+    log_grad_ratio: float = 0.0
+    """``ln(|grad D| / |grad G|)`` of the latest updates, averaged."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.progress <= 1:
+            raise ConfigError(f"`0 <= progress <= 1` must hold, but got progress={self.progress!r}.")
+
+    @property
+    def finite(self) -> bool:
+        """Whether every signal is a finite number."""
+        return all(math.isfinite(getattr(self, name)) for name in self.__slots__)
+
+
+class Schedule(Protocol):
+    """A pure function from (state, signals) to (state, controls). It owns no optimizer and hides nothing."""
+
+    def init(self) -> State:
+        """State before the first step."""
+        ...
+
+    def step(self, state: State, signals: Signals) -> tuple[State, Controls]:
+        """Controls to use now, and the state to pass next time. Called before every update of either player."""
+        ...

@@ -1,0 +1,76 @@
+"""A trial of a study as a schedule.json."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from metaopt.errors import ConfigError
+from metaopt.gan import LOSSES
+from metaopt.schedules import ScheduleArtifact
+from metaopt.search.folder import Manifest, read_manifest
+from metaopt.search.optuna_space import TrialRow, read_rows
+
+_PACKAGES = ("metaopt", "torch", "ray", "optuna", "mlflow")
+
+
+def scored(rows: Sequence[TrialRow]) -> list[tuple[float, TrialRow]]:
+    """Trials that count, best first: those that ended with a finite score and did not diverge."""
+    pairs = [
+        (row.verdict.score, row)
+        for row in rows
+        if row.state == "COMPLETE" and row.verdict is not None and row.verdict.score is not None
+    ]
+    return sorted(pairs, key=lambda pair: (pair[0], pair[1].number))
+
+
+def study_in(folder: Path) -> Manifest:
+    """The manifest of the study in `folder`; ConfigError if none lives there."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise ConfigError(f"{folder} must be the folder of a study, but it holds no study.json.")
+    return manifest
+
+
+def export_trial(folder: Path, number: int | None = None) -> ScheduleArtifact:
+    """The best trial of the study in `folder`, or the one of that number.
+
+    Raises:
+        ConfigError: no study there, no such trial, or a trial that did not end with a score.
+    """
+    manifest = study_in(folder)
+    rows = read_rows(folder, manifest.name)
+    ranking = scored(rows)
+    if not ranking:
+        raise ConfigError(f"Study {manifest.name!r} in {folder} has no trial with a score yet.")
+    if number is None:
+        return artifact(manifest, ranking[0][1], rows)
+    for row in rows:
+        if row.number == number and row.verdict is not None and row.verdict.score is not None:
+            return artifact(manifest, row, rows)
+    known = ", ".join(str(row.number) for _, row in ranking)
+    raise ConfigError(f"Study {manifest.name!r} has no trial {number} with a score. Known: {known}.")
+
+
+def artifact(manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow]) -> ScheduleArtifact:
+    """A trial as an artifact, with the scores of the published schedules beside it."""
+    return ScheduleArtifact(
+        family=manifest.family,
+        params=row.params,
+        ideal_d_loss=LOSSES[manifest.losses[0]].ideal_d_loss,
+        budget=sum(manifest.budgets) / len(manifest.budgets),
+        trained_on=tuple(manifest.tasks),
+        score=row.verdict.score if row.verdict else None,
+        baselines={other.name: score for score, other in scored(rows) if other.name},
+        provenance={
+            "study": manifest.name,
+            "study_key": manifest.key,
+            "trial": row.number,
+            "trial_uid": f"{manifest.name}-{manifest.key}-{row.number:05d}",
+            "status": row.verdict.status if row.verdict else "running",
+            "reference": manifest.reference,
+            "seeds": " ".join(str(seed) for seed in manifest.seeds),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        | {f"version.{package}": version(package) for package in _PACKAGES},
+    )

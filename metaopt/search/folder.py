@@ -1,0 +1,128 @@
+"""The folder of one study: whose it is, who works in it, and where things lie."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from metaopt.errors import ConfigError, StorageError
+from metaopt.search.study import Study
+
+MANIFEST = "study.json"
+_TEMPORARY = f"{MANIFEST}.tmp"
+_LOCK = ".driver.lock"
+
+
+def study_folder(study: str) -> Path:
+    """The folder of a study given by name or path: ``runs/NAME``, or the path itself if something is there."""
+    path = Path(study).expanduser()
+    return path if (path / MANIFEST).exists() else Path("runs") / study
+
+
+def references(folder: Path) -> Path:
+    """Where finished reference trainings are kept."""
+    return folder / "references"
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """What is kept of one trial: its schedule.json and its sample grids."""
+    return folder / "trials" / f"{number:05d}"
+
+
+def grid_name(label: str, evaluation: int) -> str:
+    """File name of the sample grid of a training at its n-th evaluation, from 1."""
+    return f"{label.replace('/', '-')}-{evaluation:03d}.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What study lives in a folder: enough to export from it where its data are not at hand."""
+
+    name: str
+    key: str
+    family: str
+    reference: str
+    """Name of the reference schedule."""
+    tasks: Sequence[str]
+    """Names of the tasks."""
+    budgets: Sequence[int]
+    """Iterations of each task."""
+    losses: Sequence[str]
+    seeds: Sequence[int]
+    tracking_uri: str | None
+    """The study's own; None if it comes from the environment or is the folder's SQLite file."""
+    spec: Mapping[str, Any]
+    """The study file as it was read, overrides applied."""
+
+
+def manifest_of(study: Study) -> Manifest:
+    """The manifest of a study."""
+    return Manifest(
+        name=study.name,
+        key=study.key,
+        family=study.family.name,
+        reference=study.reference.schedule.name,
+        tasks=[task.name for task in study.tasks],
+        budgets=[task.budget for task in study.tasks],
+        losses=[task.loss for task in study.tasks],
+        seeds=study.spec.seeds,
+        tracking_uri=study.spec.tracking.uri,
+        spec=study.spec.model_dump(),
+    )
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """What study lives in `folder`; None if none does. ConfigError if the manifest is not whole."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: the manifest of the study cannot be read: {error}.") from error
+
+
+def claim(folder: Path, study: Study, *, resume: bool) -> None:
+    """Make `folder` the study's; ConfigError, and nothing written, if it is another's or `resume` is needed."""
+    manifest = read_manifest(folder) if folder.exists() else None
+    if manifest is None:
+        if folder.exists() and any(item.name != _TEMPORARY for item in folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty and holds no study; choose another --out.")
+        _write_manifest(folder, study)
+        return
+    if manifest.name != study.name or manifest.key != study.key:
+        raise ConfigError(
+            f"{folder} holds another study: {manifest['name']!r} with key {manifest['key']}, "
+            f"but this one is {study.name!r} with key {study.key}. Choose another --out."
+        )
+    if not resume:
+        raise ConfigError(f"{folder} already holds study {study.name!r}; add --resume to go on with it.")
+
+
+def _write_manifest(folder: Path, study: Study) -> None:
+    content = asdict(manifest_of(study))
+    temporary = folder / _TEMPORARY
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(folder / MANIFEST)
+    except OSError as error:
+        raise StorageError(f"{folder} could not be written: {error.strerror}.") from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the kernel lets go of it however the process ends."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"Another search is running in {folder}; wait for it, or end it.") from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,190 @@
+"""The durable record of a search: an Optuna study in a journal file, driven by ask and tell. Only home of optuna."""
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from metaopt.errors import StorageError
+from metaopt.search.study import Range, Study
+
+JOURNAL = "optuna.journal"
+_RESULT, _RAY_TRIAL, _NAME = "result", "ray_trial_id", "schedule"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A candidate to train: parameters of the study's family."""
+
+    number: int
+    params: Mapping[str, float]
+    name: str = ""
+    """Name of the published schedule that it is, if it is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a trial ended."""
+
+    status: str
+    """`finished`, `collapsed`, `diverged`, `pruned` or `error`."""
+    score: float | None = None
+    """Mean ln(FID / reference FID); of a diverged trial too, its untrained generators counted."""
+    fids: Mapping[str, float] = field(default_factory=dict)
+    """Last FID, by training."""
+    reason: str = ""
+    """What was seen, where the status is not `finished`."""
+    scores: Sequence[float] = ()
+    """Score at each evaluation."""
+    wall_s: float = 0.0
+    """Seconds of training and evaluation on the worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """A trial as the record has it."""
+
+    number: int
+    state: str
+    """Optuna's: COMPLETE, FAIL, PRUNED, RUNNING, WAITING."""
+    params: Mapping[str, float]
+    name: str
+    verdict: Verdict | None
+
+
+_STATES = {"finished": TrialState.COMPLETE, "collapsed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+
+
+class Proposals:
+    """Ask for candidates, tell what became of them. One driver at a time; survives being killed at any moment."""
+
+    def __init__(self, folder: Path, study: Study) -> None:
+        """Open or create the record in `folder`; trials that a dead driver left running are proposed again."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self._study_spec = study
+        self._space = {name: _distribution(space) for name, space in study.space.items()}
+        self._study = optuna.create_study(
+            storage=_open(folder / JOURNAL), study_name=study.name, direction="minimize", load_if_exists=True
+        )
+        for first in study.first:
+            self._study.enqueue_trial(
+                dict(first.params), user_attrs={_NAME: first.schedule.name}, skip_if_exists=True
+            )
+        self._orphans = list(self._trials(TrialState.RUNNING))
+
+    def ask(self, ray_trial_id: str) -> Proposal | None:
+        """The next candidate; None once the study has all its trials."""
+        if self._orphans:
+            trial = self._adopt(self._orphans.pop(0))
+        elif self.n_asked < self._study_spec.spec.search.trials:
+            self._study.sampler = self._sampler(self.n_asked)
+            trial = self._study.ask(self._space)
+        else:
+            return None
+        trial.set_user_attr(_RAY_TRIAL, ray_trial_id)
+        return Proposal(number=trial.number, params=trial.params, name=trial.user_attrs.get(_NAME, ""))
+
+    def tell(self, number: int, verdict: Verdict) -> None:
+        """Record how a trial ended: a score that is missing or not finite, or a divergence, as FAIL."""
+        score = verdict.score if verdict.score is not None and math.isfinite(verdict.score) else None
+        trial = Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        trial.set_user_attr(_RESULT, json.dumps(asdict(verdict)))
+        for step, value in enumerate(verdict.scores, start=1):
+            trial.report(value, step)
+        state = _STATES.get(verdict.status, TrialState.FAIL)
+        if state is TrialState.COMPLETE and score is None:
+            state = TrialState.FAIL
+        self._study.tell(trial, score if state is TrialState.COMPLETE else None, state)
+
+    @property
+    def n_asked(self) -> int:
+        """Trials handed out so far, by this driver and earlier ones."""
+        return sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+
+    def rows(self) -> list[TrialRow]:
+        """Every trial, in order."""
+        return [_row(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def _trials(self, state: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=(state,))
+
+    def _adopt(self, orphan: FrozenTrial) -> Trial:
+        """The same trial again: what it had been given stays, what is missing is drawn as it would have been."""
+        self._study.sampler = self._sampler(orphan.number)
+        trial = Trial(self._study, orphan._trial_id)
+        for name, space in self._study_spec.space.items():
+            trial.suggest_float(name, space.low, space.high, log=space.log)
+        return trial
+
+    def _sampler(self, number: int) -> BaseSampler:
+        """A sampler whose randomness depends on the seed and the trial alone, so that resuming changes nothing."""
+        search = self._study_spec.spec.search
+        digest = hashlib.sha256(f"{search.seed}/{number}".encode()).digest()
+        return _SAMPLERS[search.sampler](seed=int.from_bytes(digest[:4], "big"))
+
+
+_SAMPLERS: Mapping[str, Any] = {
+    "tpe": TPESampler,
+    "random": RandomSampler,
+    "cmaes": CmaEsSampler,
+    "gp": GPSampler,
+}
+
+
+def read_rows(folder: Path, name: str) -> list[TrialRow]:
+    """The trials of the study `name` recorded in `folder`, without changing anything; StorageError if unreadable."""
+    path = folder / JOURNAL
+    if not path.exists():
+        return []
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        study = optuna.load_study(study_name=name, storage=storage)
+    except (KeyError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read as the record of study {name!r}: {error}.") from error
+    return [_row(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def _open(path: Path) -> JournalStorage:
+    """The caller holds the study's lock, so a lock file here is a dead driver's, and a torn last line is its too."""
+    lock = JournalFileOpenLock(str(path))
+    Path(lock._lock_file).unlink(missing_ok=True)
+    if path.exists():
+        _repair(path)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _repair(path: Path) -> None:
+    """Cut a last line that was not written to its end: Optuna would lose every later write to it."""
+    with path.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+
+
+def _distribution(space: Range) -> BaseDistribution:
+    return FloatDistribution(space.low, space.high, log=space.log)
+
+
+def _row(trial: FrozenTrial) -> TrialRow:
+    result = trial.user_attrs.get(_RESULT)
+    return TrialRow(
+        number=trial.number,
+        state=trial.state.name,
+        params=dict(trial.params),
+        name=trial.user_attrs.get(_NAME, ""),
+        verdict=None if result is None else Verdict(**json.loads(result)),
+    )

@@ -1,0 +1,191 @@
+"""Run a search on Ray Tune: our own Searcher between Tune and the session."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from metaopt.search.ray_trial import ERROR, JOB, SLICE, Plan, TrainJob
+from metaopt.search.session import Session
+from metaopt.search.study import Study
+
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Optuna's journal is the record; Tune's snapshots are never read
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+class _SessionSearcher(Searcher):  # type: ignore[misc]
+    """Hands the session's jobs to Tune and what comes back to the session.
+
+    An exception in a searcher would end Tune with a traceback, so the first one is kept in `failure`, and no
+    more jobs are handed out.
+    """
+
+    def __init__(self, session: Session, observe: Callable[[Session], None]) -> None:
+        super().__init__(metric=None, mode=None)
+        self._session, self._observe = session, observe
+        self.failure: Exception | None = None
+
+    def suggest(self, trial_id: str) -> Any:
+        job = self._guarded(lambda: self._session.next_job(trial_id))
+        return Searcher.FINISHED if job is None else {JOB: job}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if SLICE in result:
+            self._guarded(lambda: self._session.on_slice(trial_id, result.pop(SLICE)))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        result = result or {}
+        self.on_trial_result(trial_id, result)  # Tune hands the last result in here only
+        if not error:  # errors come with their text in `on_death`
+            self._guarded(lambda: self._session.on_end(trial_id, error=result.get(ERROR)))
+
+    def on_death(self, trial_id: str, reason: str) -> None:
+        """A job ended by an error outside itself: its worker was killed, or could not start."""
+        self._guarded(lambda: self._session.on_end(trial_id, error=reason))
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Tune writes its own configuration down when it starts, and never reads it here: nothing is kept."""
+        return object, ()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the session's own records are what a search is resumed from."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+    def _guarded(self, act: Callable[[], Any]) -> Any:
+        if self.failure is not None:
+            return None
+        try:
+            return act()
+        except Exception as failure:  # reported by `run_on_ray` once Tune has wound down
+            self.failure = failure
+            return None
+        finally:
+            self._observe(self._session)
+
+
+class _Deaths(tune.Callback):  # type: ignore[misc]
+    def __init__(self, searcher: _SessionSearcher) -> None:
+        self._searcher = searcher
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        log = Path(trial.error_file) if trial.error_file else None
+        self._searcher.on_death(trial.trial_id, log.read_text() if log and log.exists() else "The worker died.")
+
+
+class _StopOnFailure(tune.Stopper):  # type: ignore[misc]
+    def __init__(self, searcher: _SessionSearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    def stop_all(self) -> bool:
+        return self._searcher.failure is not None
+
+
+def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
+    """Work through `session` on a Ray of this machine, started and ended here.
+
+    Args:
+        session: what to do; `observe` is called with it whenever something has happened.
+        observe: a reader of the session, for progress.
+
+    Raises:
+        MetaoptError: what the session raised first, once all workers are down.
+        KeyboardInterrupt: after an orderly stop; trials that were running are run again on resuming.
+    """
+    os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
+    study = session.study
+    place = hashlib.sha256(str(session.folder.absolute()).encode()).hexdigest()[:16]
+    scratch = Path(tempfile.gettempdir()) / f"metaopt-{os.getuid()}-{place}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    searcher = _SessionSearcher(session, observe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(
+                address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL
+            )
+            logging.getLogger("ray").setLevel(logging.CRITICAL)
+            _tuner(study, session, searcher, scratch).fit()
+        finally:
+            ray.shutdown()
+            shutil.rmtree(scratch, ignore_errors=True)
+    if searcher.failure is not None:
+        raise searcher.failure
+    if session.n_running:
+        raise KeyboardInterrupt
+
+
+def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
+    resources = study.spec.search.resources
+    n = len(session.trainings)
+    plan = Plan(
+        tasks=tuple(session.trainings.task(i) for i in range(n)),
+        seeds=tuple(session.trainings.id(i)[1] for i in range(n)),
+        evaluations=study.spec.evaluations,
+        device="cuda" if resources.gpu > 0 else "cpu",
+    )
+    trainable = tune.with_resources(
+        tune.with_parameters(TrainJob, plan=plan), {"cpu": resources.cpu, "gpu": resources.gpu}
+    )
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=n_workers(study),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=study.name,
+            storage_path=str(scratch),
+            verbose=0,
+            stop=_StopOnFailure(searcher),
+            callbacks=[_Deaths(searcher)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+
+
+def n_workers(study: Study) -> int:
+    """Trials at once: as asked for, or as many as the machine has room for."""
+    search = study.spec.search
+    if search.workers != "auto":
+        return search.workers
+    room = (os.cpu_count() or 1) / search.resources.cpu
+    if search.resources.gpu > 0:
+        import torch
+
+        room = min(room, torch.cuda.device_count() / search.resources.gpu)
+    return max(1, int(room))

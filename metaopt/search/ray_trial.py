@@ -1,0 +1,73 @@
+"""The worker's side: a Ray Tune trainable that trains a job slice by slice and reports plain records."""
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ray import tune
+
+from metaopt.gan import Task
+from metaopt.schedules import build_schedule
+from metaopt.search.session import Job, Slice
+from metaopt.training import Training
+from metaopt.training.grid import grid_png
+
+JOB, SLICE, ERROR = "job", "slice", "error"
+_GRID_IMAGES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is the same for every job of a study."""
+
+    tasks: tuple[Task, ...]
+    """Task of each training of a candidate."""
+    seeds: tuple[int, ...]
+    """Seed of each training of a candidate."""
+    evaluations: int
+    """Slices of a training: one ends at each FID evaluation."""
+    device: str
+
+
+class TrainJob(tune.Trainable):  # type: ignore[misc]
+    """Trains one job; the process and what it has loaded are kept for the next one."""
+
+    def setup(self, config: dict[str, Any], plan: Plan) -> None:
+        """Take the first job of this process."""
+        torch.set_num_threads(1)
+        self._plan = plan
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next job; it begins with its first step."""
+        self._job: Job = new_config[JOB]
+        self._slice = 0
+        self._trainings: dict[int, Training] = {}
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Bring every training of the job to its next evaluation. An exception is reported, as what it is."""
+        try:
+            return self._advance()
+        except Exception:  # the process is sound, and the driver has a use for the traceback
+            return {ERROR: traceback.format_exc(), tune.result.DONE: True}
+
+    def _advance(self) -> dict[str, Any]:
+        if not self._trainings:
+            self._begin()
+        self._slice += 1
+        until = self._slice / self._plan.evaluations
+        records = {i: list(training.run(until)) for i, training in self._trainings.items()}
+        over = all(training.finding is not None for training in self._trainings.values())
+        grids = {i: grid_png(t.sample(_GRID_IMAGES)) for i, t in self._trainings.items() if t.healthy}
+        part = Slice(records=records, grids=grids, wall_s=time.perf_counter() - self._started)
+        return {SLICE: part, tune.result.DONE: over}
+
+    def _begin(self) -> None:
+        self._started = time.perf_counter()
+        plan, job = self._plan, self._job
+        for i in [job.training] if job.kind == "reference" else range(len(plan.tasks)):
+            schedule = build_schedule(job.family, job.params)
+            self._trainings[i] = Training(plan.tasks[i], schedule, plan.seeds[i], device=plan.device)

@@ -1,0 +1,78 @@
+"""A search from its first look at the data to its last number delivered."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaopt.errors import StorageError
+from metaopt.search.folder import claim, locked
+from metaopt.search.optuna_space import Proposals
+from metaopt.search.session import Session
+from metaopt.search.study import Study
+from metaopt.tracking import Tracker, open_tracker
+from metaopt.training.resources import resources
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search whose folder is held by this process."""
+
+    study: Study
+    folder: Path
+    tracking_uri: str
+    tracker: Tracker
+    session: Session
+
+    def run(self, observe: Callable[[Session], None]) -> None:
+        """Run trials until the study has all of them; `observe` is called whenever something has happened."""
+        from metaopt.search.ray_runner import run_on_ray
+
+        run_on_ray(self.session, observe)
+
+
+def tracking_uri(own: str | None, folder: Path) -> str:
+    """The study's own, or MLFLOW_TRACKING_URI, or an SQLite file in the folder."""
+    return (
+        own
+        or os.environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{(folder / 'mlflow.db').absolute()}"
+    )
+
+
+@contextmanager
+def opened(study: Study, folder: Path, *, resume: bool) -> Iterator[Search]:
+    """Check the data, take the folder, and open the records. Nothing is written before all input is known to be good.
+
+    Raises:
+        ConfigError: the data cannot be used, or the folder is another study's, or in use.
+        StorageError: the disk is full or not writable; what was finished is kept.
+    """
+    content_hashes = [resources(task).dataset.content_hash for task in study.tasks]
+    claim(folder, study, resume=resume)
+    with _disk_errors(folder), locked(folder):
+        uri = tracking_uri(study.spec.tracking.uri, folder)
+        tracker = open_tracker(uri, study.name, folder / "spool")
+        try:
+            tracker.start_study(
+                params={"family": study.family.name, "reference": study.reference.schedule.name},
+                tags={"metaopt.study": study.name, "metaopt.study_key": study.key},
+            )
+            session = Session(study, folder, content_hashes, Proposals(folder, study), tracker)
+            yield Search(study=study, folder=folder, tracking_uri=uri, tracker=tracker, session=session)
+        finally:
+            tracker.close(timeout_s=0.0)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StorageError) or error.errno not in _DISK:
+            raise
+        raise StorageError(f"{folder} could not be written: {error.strerror}.") from error

@@ -1,0 +1,273 @@
+"""A study as the search sees it: checked, frozen, and known by a key of all that its results depend on."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from metaopt.errors import ConfigError
+from metaopt.gan import Task, task_from_spec
+from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, named_schedule
+from metaopt.search import yaml_file
+from metaopt.search.study_spec import RangeSpec, StudySpec, TaskSpec
+from metaopt.search.yaml_file import Document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Where a parameter is searched; ``low == high`` holds it there."""
+
+    low: float
+    high: float
+    log: bool
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstTrial:
+    """A published schedule as a point of the searched family."""
+
+    schedule: NamedSchedule
+    params: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A search: what varies, on which tasks, how long, with which sampler."""
+
+    spec: StudySpec
+    """The study as written, overrides applied."""
+    tasks: tuple[Task, ...]
+    family: Family
+    space: Mapping[str, Range]
+    """Parameter -> range, for every parameter of the family."""
+    first: tuple[FirstTrial, ...]
+    """The reference schedule and the baselines: trials 0, 1, ..."""
+
+    @property
+    def name(self) -> str:
+        """Name of the study and of its MLflow experiment."""
+        return self.spec.name
+
+    @property
+    def reference(self) -> FirstTrial:
+        """The schedule that the score is relative to: trial 0."""
+        return self.first[0]
+
+    @property
+    def key(self) -> str:
+        """Content key of what trials depend on: all but the number of trials, the workers and the tracking."""
+        spec = self.spec.model_dump(exclude={"description": True, "tracking": True, "search": {"trials", "workers"}})
+        return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def names_of_studies() -> list[str]:
+    """Studies that come with metaopt."""
+    folder = files("metaopt.search_spaces")
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_study(source: str, overrides: Sequence[str] = ()) -> Study:
+    """Read a study by name or path, and apply overrides like ``search.trials=20``.
+
+    Raises:
+        ConfigError: with file, line, rule and value, for anything that could not run as written.
+    """
+    text, name = _text(source)
+    document = yaml_file.parse(text, name)
+    where: dict[yaml_file.Path, str] = {path: f"{name}:{line}" for path, line in document.lines.items()}
+    for override in overrides:
+        _apply(document, override, where)
+    return _study(_validated(document, where, name), where, name)
+
+
+def _text(source: str) -> tuple[str, str]:
+    if source in names_of_studies():
+        return (files("metaopt.search_spaces") / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
+    path = Path(source).expanduser()
+    if not path.exists():
+        near = get_close_matches(source, names_of_studies(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        known = ", ".join(names_of_studies())
+        raise ConfigError(f"There is no study {source!r}, by name or as a file{hint} Known: {known}.")
+    try:
+        if path.stat().st_size > 4 * yaml_file.MAX_BYTES:
+            raise ConfigError(f"{path}: a study must be at most {yaml_file.MAX_BYTES} characters.")
+        return path.read_text(encoding="utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the study cannot be read: {error}.") from error
+
+
+def _apply(document: Document, override: str, where: dict[yaml_file.Path, str]) -> None:
+    label = f"--set {override}"
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{label}: an override must be KEY=VALUE, as in search.trials=20.")
+    path: yaml_file.Path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    target = document.content
+    for part in path[:-1]:
+        if isinstance(target, dict) and isinstance(part, str):
+            target = target.setdefault(part, {})
+        elif isinstance(target, list) and isinstance(part, int) and part < len(target):
+            target = target[part]
+        else:
+            raise ConfigError(f"{label}: the study has no `{part}` there.")
+    last = path[-1]
+    if not (isinstance(target, dict) and isinstance(last, str)) and not (
+        isinstance(target, list) and isinstance(last, int) and last < len(target)
+    ):
+        raise ConfigError(f"{label}: the study has no `{last}` there.")
+    target[last] = yaml_file.parse(value, label).content  # type: ignore[index]
+    where[path] = label
+
+
+def _validated(document: Document, where: Mapping[yaml_file.Path, str], name: str) -> StudySpec:
+    if not isinstance(document.content, dict):
+        raise ConfigError(f"{name}: a study must be a mapping of keys, but got {type(document.content).__name__}.")
+    try:
+        return StudySpec.model_validate(document.content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        path = tuple(part for part in problem["loc"] if _is_place(document.content, problem["loc"], part))
+        key = ".".join(str(part) for part in path)
+        raise ConfigError(f"{_place(where, path, name)}: {_message(key, path, problem)}") from error
+
+
+def _is_place(content: Any, loc: tuple[int | str, ...], part: int | str) -> bool:
+    """Whether `part` is a key of the file, and not the name of a union's branch that pydantic adds."""
+    return isinstance(part, int) or part not in ("float", "RangeSpec", "constrained-int", "literal['auto']", "int")
+
+
+def _place(where: Mapping[yaml_file.Path, str], path: yaml_file.Path, name: str) -> str:
+    while path and path not in where:
+        path = path[:-1]
+    return where.get(path, name)
+
+
+def _message(key: str, path: yaml_file.Path, problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        near = get_close_matches(str(path[-1]), known, n=1)
+        hint = f"; did you mean `{near[0]}`?" if near else "."
+        return f"unknown key `{key}`{hint} Known: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"`{key}` must be there, but it is missing."
+    rule = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"`{key}`: {rule}, but got {problem['input']!r}."
+
+
+def _known_keys(path: yaml_file.Path) -> list[str]:
+    model: type[BaseModel] = StudySpec
+    for part in path:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        model = next(_models(model.model_fields[part].annotation), model)
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models(argument)
+
+
+def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> Study:
+    def at(*path: str | int) -> str:
+        return _place(where, path, name)
+
+    tasks = tuple(_task(spec, i, task, at("tasks", i)) for i, task in enumerate(spec.tasks))
+    for i, task in enumerate(tasks):
+        if task.name in [other.name for other in tasks[:i]]:
+            raise ConfigError(f"{at('tasks', i)}: names of tasks must differ, but `{task.name}` is there twice; set `name`.")
+    if len(set(spec.seeds)) < len(spec.seeds):
+        raise ConfigError(f"{at('seeds')}: `seeds` must differ, but got {spec.seeds!r}.")
+    with _located(at("schedule", "family")):
+        family = find_family(spec.schedule.family)
+    space = {
+        parameter.name: Range(low=parameter.search[0], high=parameter.search[1], log=parameter.log)
+        for parameter in family.parameters
+    }
+    for key, value in spec.schedule.ranges.items():
+        with _located(at("schedule", "ranges", key)):
+            space[key] = _range(family, key, value)
+    first = [_first("reference", spec.reference, family, space, at("reference"))]
+    for i, baseline in enumerate(spec.baselines):
+        first.append(_first("baseline", baseline, family, space, at("baselines", i)))
+    if spec.search.trials < len(first):
+        raise ConfigError(
+            f"{at('search', 'trials')}: `search.trials` must be at least the {len(first)} reference schedules, "
+            f"but got {spec.search.trials}."
+        )
+    return Study(spec=spec, tasks=tasks, family=family, space=space, first=tuple(first))
+
+
+class _located:
+    """Put the place in front of a ConfigError."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ConfigError):
+            raise type(error)(f"{self._place}: {error}") from error
+
+
+def _task(spec: StudySpec, i: int, task: TaskSpec, place: str) -> Task:
+    with _located(place):
+        overrides = task.model_dump(exclude={"data"}, exclude_none=True)
+        return task_from_spec(task.data, evaluations=spec.evaluations, **overrides)
+
+
+def _range(family: Family, key: str, value: float | RangeSpec) -> Range:
+    parameters = {parameter.name: parameter for parameter in family.parameters}
+    if key not in parameters:
+        near = get_close_matches(key, parameters, n=1)
+        hint = f"; did you mean `{near[0]}`?" if near else "."
+        raise ConfigError(
+            f"family {family.name!r} has no parameter `{key}`{hint} Known: {', '.join(parameters)}."
+        )
+    low, high = parameters[key].bounds
+    spec = value if isinstance(value, RangeSpec) else RangeSpec(low=float(value), high=float(value))
+    log = parameters[key].log if spec.log is None else spec.log
+    if isinstance(value, RangeSpec) and not spec.low < spec.high:
+        raise ConfigError(f"`low < high` must hold for `{key}`, but got low={spec.low:g}, high={spec.high:g}.")
+    if log and isinstance(value, RangeSpec) and spec.low <= 0:
+        raise ConfigError(f"`low > 0` must hold for `{key}`, which is searched on a log scale, but got low={spec.low:g}.")
+    if not low <= spec.low <= spec.high <= high:
+        raise ConfigError(
+            f"`{key}` must lie in [{low:g}, {high:g}], but got low={spec.low:g}, high={spec.high:g}."
+        )
+    return Range(low=spec.low, high=spec.high, log=log and spec.low > 0)
+
+
+def _first(role: str, name: str, family: Family, space: Mapping[str, Range], place: str) -> FirstTrial:
+    with _located(place):
+        schedule = named_schedule(name)
+        params = as_point_of(schedule, family)
+        if params is None:
+            raise ConfigError(f"the {role} {name!r} must be a point of family {family.name!r}, but it is not.")
+        for key, value in params.items():
+            if value not in space[key]:
+                raise ConfigError(
+                    f"the range of `{key}`, [{space[key].low:g}, {space[key].high:g}], must contain the "
+                    f"{role} {name!r}, which is always tried, but there {key}={value:g}."
+                )
+        return FirstTrial(schedule=schedule, params=params)
+
+
+@lru_cache(maxsize=1)
+def study_schema() -> str:
+    """The JSON schema of study files, for editors; kept in the repository as study.schema.json."""
+    return json.dumps(StudySpec.model_json_schema(), indent=2) + "\n"

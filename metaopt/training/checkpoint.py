@@ -1,0 +1,73 @@
+"""Save and load a training: all of it or nothing, the previous state kept, a torn file detected."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaopt.errors import ArtifactError, StorageError
+from metaopt.training.training import Training
+
+FORMAT = "metaopt.training/1"
+_PREVIOUS = ".previous"
+
+
+def save_training(training: Training, path: str | Path) -> None:
+    """Write the state to `path` atomically; the state that was there becomes ``<path>.previous``."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save({"format": FORMAT} | training.state_dict(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(_previous(path))
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"{path} could not be written: {error}.") from error
+
+
+def load_training(training: Training, path: str | Path) -> Path:
+    """Load the newest whole state into `training`; returns the file that was used.
+
+    A torn newest file is passed over for ``<path>.previous``. ArtifactError if neither can be used, or if the
+    state is of another task or seed. No code in the file is ever run.
+    """
+    path = Path(path)
+    problems = []
+    for candidate in (path, _previous(path)):
+        try:
+            state = _read(candidate, training.device)
+        except ArtifactError as error:
+            problems.append(str(error))
+            continue
+        for key, ours in (("task", training.task.key()), ("seed", training.seed)):
+            if state[key] != ours:
+                raise ArtifactError(f"{candidate}: `{key}` must be {ours!r}, but the saved one is {state[key]!r}.")
+        training.load_state_dict(state)
+        return candidate
+    raise ArtifactError(" ".join(problems))
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(path.name + _PREVIOUS)
+
+
+def _read(path: Path, device: str) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch does not check the checksums it writes
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ArtifactError(f"{path}: `{damaged}` is damaged.")
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
+        raise ArtifactError(f"{path} is not a whole checkpoint: {error}.") from error
+    except Exception as error:  # weights_only refuses foreign objects with pickle's own error type
+        raise ArtifactError(f"{path} holds more than tensors and numbers: {error}.") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ArtifactError(f"{path}: `format` must be {FORMAT!r}.")
+    return state

@@ -1,0 +1,17 @@
+"""Samples as a picture."""
+
+import torch
+from torch import Tensor
+from torchvision.io import encode_png
+from torchvision.utils import make_grid
+
+_LEAST_PIXELS = 32
+_GAP_PIXELS = 2
+
+
+def grid_png(images: Tensor, columns: int = 8) -> bytes:
+    """A PNG of uint8 images (N, C, H, W) in rows of `columns`, small ones enlarged by a whole factor."""
+    factor = max(1, -(-_LEAST_PIXELS // images.shape[-1]))
+    large = images.cpu().repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
+    grid: Tensor = make_grid(large, nrow=columns, padding=_GAP_PIXELS, pad_value=255)
+    return encode_png(grid.to(torch.uint8), compression_level=6).numpy().tobytes()
