@@ -1,5 +1,7 @@
 """`metaopt search`: run a study on this machine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,20 +44,31 @@ def search(
     loaded = load_study(study, set_ or [])
     folder = out or Path("runs") / loaded.name
     n_trials = loaded.spec.search.trials
-    with opened(loaded, folder, resume=resume) as running:
+    with _resumable(study, folder), opened(loaded, folder, resume=resume) as running:
         tasks = ", ".join(task.name for task in loaded.tasks)
         console.print(
             f"Study [bold]{loaded.name}[/bold]: {n_trials} trials of {loaded.family.name} on {tasks}; "
             f"{n_workers(loaded)} at once; records in {folder}",
             highlight=False,
         )
-        try:
-            with SearchProgress(console, n_trials) as progress:
-                running.run(progress)
-        except KeyboardInterrupt:
-            console.print(f"Stopped. Go on with: metaopt search {study} --out {folder} --resume", highlight=False)
-            raise typer.Exit(130) from None
+        with SearchProgress(console, n_trials) as progress:
+            running.run(progress)
         _conclude(running, console, study)
+
+
+@contextmanager
+def _resumable(source: str, folder: Path) -> Iterator[None]:
+    """Say how to go on, where a search ended before its time."""
+    from metaopt.errors import StorageError
+
+    command = f"metaopt search {source} --out {folder} --resume"
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(f"{error} Finished trials are kept. Make room, and go on with: {command}") from error
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. Finished trials are kept. Go on with: {command}", err=True)
+        raise
 
 
 def _conclude(running: "Search", console: "Console", source: str) -> None:

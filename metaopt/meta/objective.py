@@ -32,9 +32,9 @@ class TrainingCurve:
         return self.fids[0]
 
     def fid_at(self, evaluation: int) -> float:
-        """FID at the n-th evaluation (0: untrained); a training that diverged counts as its untrained generator.
+        """FID at the n-th evaluation (0: untrained); one that diverged counts as its untrained generator.
 
-        One that ended early in another way counts with its last FID.
+        A training that ended early in another way counts with its last FID.
         """
         if self.outcome is Outcome.DIVERGED:
             return self.untrained
@@ -60,7 +60,9 @@ def score(
     ConfigError if the two are not of the same trainings.
     """
     if set(curves) != set(reference):
-        raise ConfigError(f"Trainings must be those of the reference {sorted(reference)}, but got {sorted(curves)}.")
+        raise ConfigError(
+            f"Trainings must be those of the reference {sorted(reference)}, but got {sorted(curves)}."
+        )
     ratios = [
         math.log(max(curves[key].fid_at(evaluation), _SMALLEST_FID))
         - math.log(max(reference[key].fid_at(evaluation), _SMALLEST_FID))
@@ -74,4 +76,6 @@ def outcome(curves: Sequence[TrainingCurve]) -> Outcome | None:
     outcomes = {one.outcome for one in curves}
     if None in outcomes:
         return None
-    return next(found for found in (Outcome.DIVERGED, Outcome.COLLAPSED, Outcome.FINISHED) if found in outcomes)
+    return next(
+        found for found in (Outcome.DIVERGED, Outcome.COLLAPSED, Outcome.FINISHED) if found in outcomes
+    )

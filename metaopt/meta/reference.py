@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import metaopt
 from metaopt.errors import StorageError
 from metaopt.gan import Task
 from metaopt.meta.objective import TrainingCurve, curve
+from metaopt.metrics import small_features
 from metaopt.schedules import NamedSchedule
 from metaopt.training import Outcome, Record
 
@@ -31,7 +33,7 @@ class Recorded:
 
 
 def training_key(task: Task, schedule: NamedSchedule, seed: int, content_hash: str) -> str:
-    """Name of a training by what it is a function of, so that a changed task, data set or version is another one."""
+    """Name of a training by what it is a function of: a changed task, data set or version is another one."""
     parts: Mapping[str, Any] = {
         "task": task.key(),
         "data": content_hash,
@@ -39,20 +41,25 @@ def training_key(task: Task, schedule: NamedSchedule, seed: int, content_hash: s
         "params": dict(schedule.params),
         "seed": seed,
         "version": metaopt.__version__,
+        "features": small_features.version,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def store(folder: Path, key: str, recorded: Recorded) -> None:
     """Keep a finished training under `key`, all of it or nothing."""
-    content = {"records": [record.as_dict() for record in recorded.records], "grids": [grid.hex() for grid in recorded.grids]}
+    content = {
+        "records": [record.as_dict() for record in recorded.records],
+        "grids": [grid.hex() for grid in recorded.grids],
+    }
     temporary = folder / f".{key}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(content), encoding="utf-8")
         temporary.replace(folder / f"{key}.json")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise StorageError(f"{folder} could not be written: {error.strerror}.") from error
 
 
@@ -64,7 +71,7 @@ def find(folder: Path, key: str) -> Recorded | None:
             records=tuple(_record(item) for item in content["records"]),
             grids=tuple(bytes.fromhex(grid) for grid in content["grids"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

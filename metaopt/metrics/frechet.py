@@ -95,6 +95,7 @@ def frechet_distance(real: RealStatistics, fake: Moments) -> float:
 
     The matrix under the root is symmetric and has the eigenvalues of ``S_r S_f``, so the trace is the sum of
     the roots of ``eigvalsh``: no general eigensolver, no complex numbers, singular covariances allowed.
+    The estimate is biased upwards by about 1 / n: compare distances of equal ``fake.n`` only.
 
     Args:
         real: statistics of the real features ``(n, d)``.

@@ -3,9 +3,9 @@
 import json
 import logging
 import os
-import tempfile
 from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
@@ -115,11 +115,11 @@ def _write(file: Path, key: str, statistics: RealStatistics) -> None:
 
 
 def _replace(file: Path, raw: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}.", suffix=".tmp")
+    # A name of its own for each writer; not mkstemp, whose files no other user of a shared cache may read.
+    part = file.with_name(f".{file.stem}.{uuid4().hex}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(raw)
-        Path(name).replace(file)
+        part.write_bytes(raw)
+        part.replace(file)
     except OSError:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise

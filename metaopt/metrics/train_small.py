@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Generator, Tensor, nn
 
 from metaopt.metrics.small_damage import DAMAGES
@@ -120,7 +120,7 @@ def main() -> None:
     measured = accuracy(model, validation, seed=SEED + 1)
     print(json.dumps(measured))
     state = {name: tensor.contiguous() for name, tensor in folded(model).state_dict().items()}
-    save_file(state, arguments.out, metadata=metadata(state, training, measured))
+    arguments.out.write_bytes(save(state, metadata=metadata(state, training, measured)))
     print(f"wrote {arguments.out}: {arguments.out.stat().st_size} bytes")
 
 

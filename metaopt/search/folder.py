@@ -96,7 +96,7 @@ def claim(folder: Path, study: Study, *, resume: bool) -> None:
         return
     if manifest.name != study.name or manifest.key != study.key:
         raise ConfigError(
-            f"{folder} holds another study: {manifest['name']!r} with key {manifest['key']}, "
+            f"{folder} holds another study: {manifest.name!r} with key {manifest.key}, "
             f"but this one is {study.name!r} with key {study.key}. Choose another --out."
         )
     if not resume:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -130,21 +129,26 @@ def _apply(document: Document, override: str, where: dict[yaml_file.Path, str]) 
     where[path] = label
 
 
+_BRANCHES = ("float", "RangeSpec", "constrained-int", "literal['auto']")
+"""What pydantic puts into a location to name the branch of a union; no key of the file."""
+
+_TELLING = ("extra_forbidden", "missing")
+"""Problems that explain others: a misspelt key is also a missing one."""
+
+
 def _validated(document: Document, where: Mapping[yaml_file.Path, str], name: str) -> StudySpec:
     if not isinstance(document.content, dict):
         raise ConfigError(f"{name}: a study must be a mapping of keys, but got {type(document.content).__name__}.")
     try:
         return StudySpec.model_validate(document.content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        path = tuple(part for part in problem["loc"] if _is_place(document.content, problem["loc"], part))
+        ranked = sorted(
+            error.errors(),
+            key=lambda found: _TELLING.index(found["type"]) if found["type"] in _TELLING else len(_TELLING),
+        )
+        path = tuple(part for part in ranked[0]["loc"] if part not in _BRANCHES)
         key = ".".join(str(part) for part in path)
-        raise ConfigError(f"{_place(where, path, name)}: {_message(key, path, problem)}") from error
-
-
-def _is_place(content: Any, loc: tuple[int | str, ...], part: int | str) -> bool:
-    """Whether `part` is a key of the file, and not the name of a union's branch that pydantic adds."""
-    return isinstance(part, int) or part not in ("float", "RangeSpec", "constrained-int", "literal['auto']", "int")
+        raise ConfigError(f"{_place(where, path, name)}: {_message(key, path, ranked[0])}") from error
 
 
 def _place(where: Mapping[yaml_file.Path, str], path: yaml_file.Path, name: str) -> str:
@@ -267,7 +271,6 @@ def _first(role: str, name: str, family: Family, space: Mapping[str, Range], pla
         return FirstTrial(schedule=schedule, params=params)
 
 
-@lru_cache(maxsize=1)
 def study_schema() -> str:
     """The JSON schema of study files, for editors; kept in the repository as study.schema.json."""
     return json.dumps(StudySpec.model_json_schema(), indent=2) + "\n"

@@ -11,6 +11,8 @@ from metaopt.errors import ConfigError
 MAX_BYTES = 1_000_000
 _MAX_NODES = 100_000
 
+_PLAIN_TAGS = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
+
 Path = tuple[str | int, ...]
 
 
@@ -58,6 +60,8 @@ def parse(text: str, name: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError(f"{name}:{line}: this is not YAML: {error.problem}.") from error
+    except ConfigError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{name}: this is not YAML: {error}.") from error
     finally:
@@ -69,6 +73,8 @@ def _plain(loader: _Loader, node: yaml.Node, path: Path, lines: dict[Path, int],
     lines[path] = line = node.start_mark.line + 1
     if len(lines) > _MAX_NODES:
         raise ConfigError(f"{name}:{line}: a study must hold at most {_MAX_NODES} values.")
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        raise ConfigError(f"{name}:{line}: a study must be plain data, but got the tag {node.tag!r}.")
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*path, i), lines, name) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):

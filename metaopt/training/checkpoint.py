@@ -1,7 +1,9 @@
 """Save and load a training: all of it or nothing, the previous state kept, a torn file detected."""
 
 import os
+import pickle
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ def save_training(training: Training, path: str | Path) -> None:
             path.replace(_previous(path))
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise StorageError(f"{path} could not be written: {error}.") from error
 
 
@@ -35,19 +38,17 @@ def load_training(training: Training, path: str | Path) -> Path:
     """Load the newest whole state into `training`; returns the file that was used.
 
     A torn newest file is passed over for ``<path>.previous``. ArtifactError if neither can be used, or if the
-    state is of another task or seed. No code in the file is ever run.
+    state is of another task, data set or seed. No code in the file is ever run.
     """
     path = Path(path)
     problems = []
     for candidate in (path, _previous(path)):
         try:
-            state = _read(candidate, training.device)
+            state = _read(candidate, training)
         except ArtifactError as error:
             problems.append(str(error))
             continue
-        for key, ours in (("task", training.task.key()), ("seed", training.seed)):
-            if state[key] != ours:
-                raise ArtifactError(f"{candidate}: `{key}` must be {ours!r}, but the saved one is {state[key]!r}.")
+        _check_identity(candidate, state, training.state_dict())
         training.load_state_dict(state)
         return candidate
     raise ArtifactError(" ".join(problems))
@@ -57,17 +58,28 @@ def _previous(path: Path) -> Path:
     return path.with_name(path.name + _PREVIOUS)
 
 
-def _read(path: Path, device: str) -> dict[str, Any]:
+def _check_identity(path: Path, state: dict[str, Any], ours: dict[str, Any]) -> None:
+    for key in ("task", "data", "seed"):
+        if state[key] != ours[key]:
+            raise ArtifactError(
+                f"{path}: `{key}` must be {ours[key]!r}, but the saved one is {state[key]!r}."
+            )
+
+
+def _read(path: Path, training: Training) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not check the checksums it writes
             damaged = archive.testzip()
-        if damaged is not None:
-            raise ArtifactError(f"{path}: `{damaged}` is damaged.")
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
-        raise ArtifactError(f"{path} is not a whole checkpoint: {error}.") from error
-    except Exception as error:  # weights_only refuses foreign objects with pickle's own error type
+        state = None if damaged else torch.load(path, map_location=training.device, weights_only=True)
+    except pickle.UnpicklingError as error:
         raise ArtifactError(f"{path} holds more than tensors and numbers: {error}.") from error
+    except Exception as error:  # of any type: damage takes the parsers of zip, pickle and torch anywhere
+        raise ArtifactError(f"{path} is not a whole checkpoint: {error}.") from error
+    if damaged:
+        raise ArtifactError(f"{path} is not a whole checkpoint: `{damaged}` in it is damaged.")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ArtifactError(f"{path}: `format` must be {FORMAT!r}.")
+    missing = sorted(training.state_dict().keys() - state.keys())
+    if missing:
+        raise ArtifactError(f"{path}: `{missing[0]}` must be there, but it is missing.")
     return state

@@ -1,4 +1,4 @@
-"""A cohort: the trainings of one candidate schedule on every task and seed, advanced together slice by slice."""
+"""A cohort: the trainings of one schedule on every task and seed, advanced together slice by slice."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ class CohortRecord:
 class Cohort:
     """Trainings of `schedule` on `tasks` x `seeds`, in that order."""
 
-    def __init__(self, tasks: Sequence[Task], seeds: Sequence[int], schedule: Schedule, *, device: str = "cpu") -> None:
+    def __init__(
+        self, tasks: Sequence[Task], seeds: Sequence[int], schedule: Schedule, *, device: str = "cpu"
+    ) -> None:
         self.trainings = [Training(task, schedule, seed, device=device) for task in tasks for seed in seeds]
 
     def advance(self, until: float) -> Iterator[CohortRecord]:

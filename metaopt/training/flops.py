@@ -25,8 +25,9 @@ def d_cost(pair: Pair, loss: GanLoss, image_shape: tuple[int, int, int], batch: 
     with FlopCounterMode(display=False) as counter_d:
         with torch.no_grad():
             fake = generator(z)
-        loss.d_loss(discriminator(real), discriminator(fake)).backward()
+        torch.autograd.backward(loss.d_loss(discriminator(real), discriminator(fake)))
     with FlopCounterMode(display=False) as counter_g:
-        loss.g_loss(discriminator(generator(z))).backward()
+        loss_g = loss.g_loss(discriminator(generator(z)))
+        torch.autograd.backward(loss_g, inputs=list(generator.parameters()))
     flops_d, flops_g = counter_d.get_total_flops(), counter_g.get_total_flops()
     return float(flops_d / (flops_d + flops_g))

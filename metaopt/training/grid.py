@@ -1,6 +1,5 @@
 """Samples as a picture."""
 
-import torch
 from torch import Tensor
 from torchvision.io import encode_png
 from torchvision.utils import make_grid
@@ -14,4 +13,5 @@ def grid_png(images: Tensor, columns: int = 8) -> bytes:
     factor = max(1, -(-_LEAST_PIXELS // images.shape[-1]))
     large = images.cpu().repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
     grid: Tensor = make_grid(large, nrow=columns, padding=_GAP_PIXELS, pad_value=255)
-    return encode_png(grid.to(torch.uint8), compression_level=6).numpy().tobytes()
+    png: Tensor = encode_png(grid, compression_level=6)
+    return bytes(png.numpy())

@@ -30,7 +30,9 @@ def diverged(signals: Signals, log_grad_norms: tuple[float, float]) -> Finding |
 
 
 def collapsed(fake_spread: float, real_spread: float, progress: float) -> Finding | None:
-    """A generator whose images are all alike, after a grace period."""
+    """A generator whose images are all alike after a grace period, or not finite (diverged) at any time."""
+    if not math.isfinite(fake_spread):
+        return Outcome.DIVERGED, "non-finite samples"
     if progress < COLLAPSE_GRACE or fake_spread >= MIN_SPREAD * real_spread:
         return None
     return Outcome.COLLAPSED, f"spread of generated images {fake_spread / real_spread:.2g} of the real ones'"

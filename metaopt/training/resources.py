@@ -1,4 +1,4 @@
-"""What all trainings of a task share and a worker keeps warm: images on the device and the real set's statistics."""
+"""What all trainings of a task share and a worker keeps warm: images on the device, real statistics."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,7 +6,13 @@ from functools import lru_cache
 import torch
 
 from metaopt.gan import Dataset, Task, check_dataset, load_dataset, to_unit
-from metaopt.metrics import FeatureExtractor, RealStatistics, default_cache_dir, real_statistics, small_features
+from metaopt.metrics import (
+    FeatureExtractor,
+    RealStatistics,
+    default_cache_dir,
+    real_statistics,
+    small_features,
+)
 
 _SPREAD_IMAGES = 1000
 

@@ -1,6 +1,7 @@
-"""One training: a function of (task, schedule, seed), as a generator of records that can be saved and resumed."""
+"""One training: a function of (task, schedule, seed) that yields records, and can be saved and resumed."""
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +25,7 @@ _EPS = 1e-9
 
 
 def train(task: Task, schedule: Schedule, seed: int = 0, *, device: str = "cpu") -> Iterator[Record]:
-    """Train one GAN from scratch; yields `10 * task.evaluations + 1` records, fewer if it fails on the way."""
+    """Train one GAN from scratch; yields `10 * task.evaluations + 1` records, fewer if it fails."""
     yield from Training(task, schedule, seed, device=device).run()
 
 
@@ -32,7 +33,7 @@ class Training:
     """Everything of one training that changes. `run` advances it; `state_dict` takes it along."""
 
     def __init__(self, task: Task, schedule: Schedule, seed: int, *, device: str = "cpu") -> None:
-        """Build the networks of `seed`; the same seed gives the same start, data order and evaluation latents.
+        """Build the networks of `seed`, which also sets the order of the data and the evaluation latents.
 
         Args:
             task: what to train.
@@ -55,8 +56,8 @@ class Training:
         self.d_cost = d_cost(pair, self.loss, (dataset.channels, dataset.size, dataset.size), task.batch)
         self.generator, self.discriminator = pair.generator.to(device), pair.discriminator.to(device)
         betas = (task.beta1, task.beta2)
-        self.optimizer_g = Adam(self.generator.parameters(), betas=betas)
-        self.optimizer_d = Adam(self.discriminator.parameters(), betas=betas)
+        self.optimizer_g = Adam(self.generator.parameters(), betas=betas, fused=True)
+        self.optimizer_d = Adam(self.discriminator.parameters(), betas=betas, fused=True)
         self.controller = ScheduleController(
             schedule,
             self.optimizer_g,
@@ -91,28 +92,24 @@ class Training:
         """Whether the generator's images are worth a look: it has not diverged."""
         return self.finding is None or self.finding[0] is not Outcome.DIVERGED
 
-    @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """`n` generated images as uint8 (n, C, H, W), from the same latents whenever it is called."""
-        latents = _generator(self.seed, "evaluation", self.device)
-        self.generator.eval()
-        images = []
-        for start in range(0, n, _EVALUATION_BATCH):
-            images.append(to_uint8(self.generator(self._latents(min(_EVALUATION_BATCH, n - start), latents))))
-        self.generator.train()
-        return torch.cat(images)
+        return torch.cat([to_uint8(images) for images in self._generated(n)])
 
     def fid(self) -> float:
-        """Frechet distance of `task.n_samples` generated images to the whole real set."""
+        """Frechet distance of `task.n_samples` generated images to the real set; NaN if any is not finite."""
         moments = Moments.empty(self.shared.extractor.dim)
-        for images in self.sample(self.task.n_samples).split(_EVALUATION_BATCH):
-            moments = moments.updated(self.shared.extractor(images))
+        for images in self._generated(self.task.n_samples):
+            if not images.isfinite().all():  # as bytes they would look like any black image
+                return math.nan
+            moments = moments.updated(self.shared.extractor(to_uint8(images)))
         return frechet_distance(self.shared.real, moments)
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes: tensors and plain values."""
         return {
             "task": self.task.key(),
+            "data": self.shared.dataset.content_hash,
             "seed": self.seed,
             "n_records": self.n_records,
             "finding": None if self.finding is None else [str(self.finding[0]), self.finding[1]],
@@ -147,23 +144,32 @@ class Training:
     def _update_d(self) -> Tensor:
         real = to_unit(sample_batch(self.shared.dataset, self.task.batch, self.batches))
         with torch.no_grad():
-            fake = self.generator(self._latents(self.task.batch, self.latents))
+            fake: Tensor = self.generator(self._latents(self.task.batch, self.latents))
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         loss = self.loss.d_loss(real_logits, fake_logits)
         self.optimizer_d.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer_d.step()
         self.controller.update(loss, real_logits=real_logits, fake_logits=fake_logits)
         return fake
 
     def _update_g(self) -> Tensor:
-        fake = self.generator(self._latents(self.task.batch, self.latents))
+        fake: Tensor = self.generator(self._latents(self.task.batch, self.latents))
         loss = self.loss.g_loss(self.discriminator(fake))
         self.optimizer_g.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss, inputs=list(self.generator.parameters()))  # none for the weights of D
         self.optimizer_g.step()
         self.controller.update(loss)
         return fake.detach()
+
+    @torch.no_grad()
+    def _generated(self, n: int) -> Iterator[Tensor]:
+        latents = _generator(self.seed, "evaluation", self.device)
+        for start in range(0, n, _EVALUATION_BATCH):
+            self.generator.eval()
+            images = self.generator(self._latents(min(_EVALUATION_BATCH, n - start), latents))
+            self.generator.train()
+            yield images
 
     def _latents(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.task.z_dim, generator=generator, device=self.device)
@@ -171,7 +177,7 @@ class Training:
     def _record(self, *, evaluate: bool) -> Record:
         controller = self.controller
         fid = self.fid() if (evaluate or self.finding is not None) and self.healthy else None
-        if fid is not None and fid != fid:  # the features of an image with NaN pixels
+        if fid is not None and math.isnan(fid):
             self.finding, fid = (Outcome.DIVERGED, "non-finite samples"), None
         self.n_records += 1
         loss_d, loss_g = controller.losses

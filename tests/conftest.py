@@ -1,0 +1,17 @@
+"""Shared by all tests: a cache of their own, and one thread."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's cache and tracking server are none of the tests' business."""
+    os.environ["METAOPT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield

@@ -1,0 +1,180 @@
+"""`metaopt search` as a user runs it, and what can be done with what it leaves behind."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from search_checks import check_whole
+from studies import metaopt, tiny_study, write_study
+
+from metaopt.analysis.leaderboard import leaderboard
+from metaopt.analysis.runs import study_runs
+from metaopt.schedules import load_schedule
+from metaopt.search.optuna_space import read_rows
+from metaopt.tracking import load_curve, load_runs
+
+N_TRIALS = 6
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study with two tasks, and what the command said in said.txt."""
+    folder = tmp_path_factory.mktemp("finished")
+    tasks = [
+        {"data": "digits", "name": "narrow", "budget": 60, "n_samples": 100, "width": 8},
+        {"data": "digits", "name": "wide", "budget": 40, "n_samples": 100, "width": 24},
+    ]
+    study = write_study(folder, tiny_study(tasks=tasks, baselines=["ttur"]))
+    done = metaopt("search", study, "--out", folder / "out", "--set", f"search.trials={N_TRIALS}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "said.txt").write_text(done.stdout)
+    return folder / "out"
+
+
+def test_every_trial_is_recorded_once_everywhere(finished: Path) -> None:
+    check_whole(finished, "tiny", N_TRIALS, n_points=42)
+
+
+def test_reference_is_trial_0_with_score_0_and_baselines_follow(finished: Path) -> None:
+    rows = read_rows(finished, "tiny")
+    assert rows[0].name == "dcgan"
+    assert rows[0].verdict and rows[0].verdict.score == 0.0
+    assert rows[0].params == {"lr_g": 2e-4, "lr_d": 2e-4, "update_ratio": 1.0, "power": 0.0}
+    assert rows[1].name == "ttur"
+    assert rows[1].params == {"lr_g": 5e-4, "lr_d": 1e-4, "update_ratio": 1.0, "power": 0.0}
+
+
+def test_score_is_the_mean_log_ratio_of_the_fids_in_the_store(finished: Path) -> None:
+    runs = study_runs(f"sqlite:///{finished / 'mlflow.db'}", "tiny").set_index("trial")
+    for number in range(N_TRIALS):
+        ratios = [
+            math.log(runs.loc[number, f"metrics.{task}/fid"] / runs.loc[0, f"metrics.{task}/fid"])
+            for task in ("narrow", "wide")
+        ]
+        assert runs.loc[number, "score"] == pytest.approx(sum(ratios) / 2, abs=1e-12)
+
+
+def test_mlflow_holds_params_curves_and_artifacts_of_each_trial(finished: Path) -> None:
+    uri = f"sqlite:///{finished / 'mlflow.db'}"
+    rows = {f"{row.number:05d}": row for row in read_rows(finished, "tiny")}
+    for run in load_runs(uri, "tiny"):
+        row = rows[run["tags.metaopt.trial_uid"][-5:]]
+        assert {name: float(run[f"params.{name}"]) for name in row.params} == row.params
+        assert run["tags.metaopt.status"] == "finished"
+        rates = load_curve(uri, run["run_id"], "narrow/lr_g")
+        lr, power = row.params["lr_g"], row.params["power"]
+        for step, rate in rates:
+            assert rate == pytest.approx(lr * (1 - min(step / 60, 1)) ** power, rel=0.2, abs=lr * 0.02)
+        fids = load_curve(uri, run["run_id"], "narrow/fid")
+        assert [step for step, _ in fids] == [0, 30, 60]
+        for key in ("loss_g", "loss_d", "lr_d", "update_ratio"):
+            assert len(load_curve(uri, run["run_id"], f"wide/{key}")) == 21
+    grids = sorted(path.name for path in finished.glob("mlartifacts/**/samples/*.png"))
+    assert len(grids) == N_TRIALS * 2 * 2
+
+
+def test_outputs_are_whole(finished: Path) -> None:
+    said = (finished.parent / "said.txt").read_text()
+    for command in ("metaopt ui", "metaopt train", "metaopt show", "metaopt search"):
+        assert command in said
+    with (finished / "leaderboard.csv").open() as file:
+        table = list(csv.DictReader(file))
+    scores = [float(row["score"]) for row in table]
+    assert scores == sorted(scores)
+    assert len(table) == N_TRIALS
+    for name in ("samples.png", "best_schedule.png"):
+        with Image.open(finished / name) as picture:
+            assert len(picture.convert("L").getcolors(256)) > 20  # it is drawn on, not blank
+    best = load_schedule(finished / "best_schedule.json")
+    assert best.score == scores[0]
+    assert best.params == read_rows(finished, "tiny")[int(table[0]["trial"])].params
+    assert best.baselines["dcgan"] == 0.0
+    assert set(best.baselines) == {"dcgan", "ttur"}
+
+
+def test_leaderboard_from_mlflow_agrees_with_the_record(finished: Path) -> None:
+    runs = study_runs(f"sqlite:///{finished / 'mlflow.db'}", "tiny").sort_values(["score", "trial"])
+    table = leaderboard(read_rows(finished, "tiny"))
+    assert list(runs["trial"]) == list(table["trial"])
+    assert list(runs["score"]) == list(table["score"])
+
+
+def test_export_of_any_trial(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "three.json"
+    assert metaopt("export", "--study", finished, "--trial", 3, "--out", out).returncode == 0
+    row = read_rows(finished, "tiny")[3]
+    assert load_schedule(out).params == row.params
+    assert row.verdict and load_schedule(out).score == row.verdict.score
+    assert json.loads(out.read_text())["provenance"]["trial"] == 3
+    refused = metaopt("export", "--study", finished, "--trial", 99, "--out", out)
+    assert refused.returncode == 2
+    assert "no trial 99" in refused.stderr
+
+
+def test_show_says_what_it_is_and_draws_it(finished: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "curve.png"
+    shown = metaopt("show", finished / "best_schedule.json", "--out", picture)
+    assert shown.returncode == 0, shown.stderr
+    assert "family power_decay" in shown.stdout
+    assert "narrow, wide" in shown.stdout
+    with Image.open(picture) as drawn:
+        assert drawn.size[0] > 800
+
+
+def test_resuming_a_finished_study_changes_nothing(finished: Path) -> None:
+    before = read_rows(finished, "tiny")
+    again = metaopt(
+        "search", finished.parent / "study.yaml", "--out", finished, "--resume", "--set", f"search.trials={N_TRIALS}"
+    )
+    assert again.returncode == 0, again.stderr
+    assert check_whole(finished, "tiny", N_TRIALS, n_points=42) == before
+
+
+def test_folder_of_another_study_is_refused_and_left_alone(finished: Path, tmp_path: Path) -> None:
+    def contents() -> dict[Path, Any]:
+        return {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+
+    before = contents()
+    other = write_study(tmp_path, tiny_study(evaluations=3))
+    refused = metaopt("search", other, "--out", finished, "--resume")
+    assert refused.returncode == 2
+    assert "holds another study" in refused.stderr
+    not_resumed = metaopt("search", finished.parent / "study.yaml", "--out", finished)
+    assert not_resumed.returncode == 2
+    assert "--resume" in not_resumed.stderr
+    assert contents() == before
+
+
+def test_one_worker_and_one_seed_give_the_same_study_twice(tmp_path: Path) -> None:
+    search = {"trials": 14, "seed": 3, "sampler": "tpe", "workers": 1}
+    study = write_study(tmp_path, tiny_study(search=search))
+    twice = []
+    for name in ("a", "b"):
+        done = metaopt("search", study, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        rows = check_whole(tmp_path / name, "tiny", 14, n_points=21)
+        twice.append([(row.params, row.verdict and row.verdict.scores) for row in rows])
+    assert twice[0] == twice[1]
+
+
+def test_diverging_trials_are_values(tmp_path: Path) -> None:
+    ranges = {"lr_d": {"low": 1e-4, "high": 6.0, "log": False}}  # D explodes above about 2.5
+    search = {"trials": 16, "seed": 5, "sampler": "tpe"}
+    study = write_study(tmp_path, tiny_study(schedule={"family": "constant", "ranges": ranges}, search=search))
+    done = metaopt("search", study, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    rows = check_whole(tmp_path / "out", "tiny", 16, n_points=21)
+    diverged = {row.number for row in rows if row.verdict and row.verdict.status == "diverged"}
+    assert 3 <= len(diverged) <= 12
+    assert {row.state for row in rows if row.number in diverged} == {"FAIL"}
+    runs = study_runs(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}", "tiny").set_index("trial")
+    assert {number for number in range(16) if runs.loc[number, "status"] == "diverged"} == diverged
+    table = leaderboard(rows)
+    assert set(table["trial"][-len(diverged) :]) == diverged
+    assert "diverged" in done.stdout
+    best = load_schedule(tmp_path / "out" / "best_schedule.json")
+    assert best.score is not None and best.score <= 0.0

@@ -1,0 +1,77 @@
+"""The whole driver process tree is killed with SIGKILL at random moments; the study must end as if it had not been."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from search_checks import check_whole
+from studies import metaopt, tiny_study, write_study
+
+from metaopt.search.optuna_space import read_rows
+
+N_TRIALS = 10
+N_POINTS = 21
+
+
+def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+    """SIGKILL to a process and all below it, Ray's daemons included."""
+    try:
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        tree = []
+    for victim in tree:
+        try:
+            victim.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+
+
+def start_and_kill(study: Path, out: Path, after_s: float) -> None:
+    """Begin or go on with a search, and kill it `after_s` seconds after its first record."""
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--resume"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline and not (out / "optuna.journal").exists():
+        time.sleep(0.05)
+    try:
+        process.wait(after_s)
+    except subprocess.TimeoutExpired:
+        kill_tree(process)
+
+
+def ended(out: Path) -> dict[int, tuple[str, float | None]]:
+    """State and score of the trials that have ended."""
+    return {
+        row.number: (row.state, row.verdict.score if row.verdict else None)
+        for row in read_rows(out, "tiny")
+        if row.state not in ("RUNNING", "WAITING")
+    }
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
+    content = tiny_study(search={"trials": N_TRIALS, "seed": 1, "sampler": "random"})
+    study, out = write_study(tmp_path, content), tmp_path / "out"
+    moments = random.Random(seed)
+    before: dict[int, tuple[str, float | None]] = {}
+    for _ in range(3):
+        start_and_kill(study, out, moments.uniform(0.0, 14.0))
+        after = ended(out)
+        assert before.items() <= after.items(), "a finished trial was lost or run again"
+        before = after
+    done = metaopt("search", study, "--out", out, "--resume")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = check_whole(out, "tiny", N_TRIALS, N_POINTS)
+    assert before.items() <= ended(out).items()
+
+    clean = tmp_path / "clean"
+    assert metaopt("search", study, "--out", clean).returncode == 0
+    undisturbed = check_whole(clean, "tiny", N_TRIALS, N_POINTS)
+    assert [(row.params, row.verdict and row.verdict.score) for row in rows] == [
+        (row.params, row.verdict and row.verdict.score) for row in undisturbed
+    ]
