@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test lint types schema clean
 
 install: $(STAMP)
 
@@ -26,6 +26,9 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+
+schema: install
+	$(BIN)/python -c 'from metaopt.search.study import study_schema; print(study_schema(), end="")' > metaopt/search/study.schema.json
 
 clean:
 	rm -rf runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -36,7 +36,6 @@ def search(
     from rich.console import Console
 
     from metaopt.cli.progress import SearchProgress
-    from metaopt.search.ray_runner import n_workers
     from metaopt.search.search import opened
     from metaopt.search.study import load_study
 
@@ -48,8 +47,9 @@ def search(
         tasks = ", ".join(task.name for task in loaded.tasks)
         console.print(
             f"Study [bold]{loaded.name}[/bold]: {n_trials} trials of {loaded.family.name} on {tasks}; "
-            f"{n_workers(loaded)} at once; records in {folder}",
+            f"records in {folder}",
             highlight=False,
+            soft_wrap=True,
         )
         with SearchProgress(console, n_trials) as progress:
             running.run(progress)

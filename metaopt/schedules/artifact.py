@@ -4,16 +4,18 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from metaopt.errors import ArtifactError, ConfigError, StorageError
-from metaopt.schedules.families import check_params, find_family
+from metaopt.schedules.families import check_params, find_family, is_finite_number
 from metaopt.schedules.types import Controls, Schedule, Signals, State
 
 FORMAT = "metaopt.schedule/1"
 MAX_BYTES = 1_000_000
+_MAX_MESSAGE = 500
 LOG_4 = math.log(4)
 
 
@@ -39,10 +41,16 @@ class ScheduleArtifact:
     """Study, trial, MLflow run, versions, date."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.ideal_d_loss) and self.ideal_d_loss > 0):
+        if not _number("ideal_d_loss", self.ideal_d_loss) > 0:
             raise ConfigError(f"`ideal_d_loss > 0` must hold, but got ideal_d_loss={self.ideal_d_loss!r}.")
-        if self.budget is not None and not (math.isfinite(self.budget) and self.budget > 0):
+        if self.budget is not None and not _number("budget", self.budget) > 0:
             raise ConfigError(f"`budget > 0` must hold, but got budget={self.budget!r}.")
+        if self.score is not None:
+            _number("score", self.score)
+        baselines = {key: _number(f"baselines.{key}", value) for key, value in self.baselines.items()}
+        provenance = {key: _scalar(f"provenance.{key}", value) for key, value in self.provenance.items()}
+        object.__setattr__(self, "baselines", baselines)
+        object.__setattr__(self, "provenance", provenance)
         object.__setattr__(self, "params", check_params(find_family(self.family), self.params))
         object.__setattr__(self, "_schedule", find_family(self.family).build(**self.params))
 
@@ -67,7 +75,7 @@ class ScheduleArtifact:
 
 def save_schedule(artifact: ScheduleArtifact, path: str | Path) -> Path:
     """Write `artifact` as JSON, all of it or nothing; returns the path."""
-    path = Path(path)
+    path = _expanded(path)
     text = json.dumps({"format": FORMAT} | asdict(artifact), indent=2, allow_nan=False)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -75,47 +83,55 @@ def save_schedule(artifact: ScheduleArtifact, path: str | Path) -> Path:
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what stopped the writing may stop this too
+            temporary.unlink()
         raise StorageError(f"{path} could not be written: {error.strerror}.") from error
     return path
 
 
 def load_schedule(path: str | Path) -> ScheduleArtifact:
     """Read a schedule.json; ArtifactError names the file, the key, the rule and the value that breaks it."""
-    path = Path(path).expanduser()
     try:
+        path = _expanded(path)
         return _checked(_read(path))
     except ConfigError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+        message = str(error)
+        shown = message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
+        raise ArtifactError(f"{path}: {shown}") from error
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"the home folder of {str(path)!r} must exist, but it does not.") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            size = max(path.stat().st_size, len(raw))
             raise ArtifactError(f"a schedule file must be at most {MAX_BYTES} bytes, but it has {size}.")
-        content = json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique
-        )
+        content = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+    except ArtifactError:
+        raise
     except OSError as error:
         raise ArtifactError(f"the file cannot be read: {error.strerror}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, too deep, or too many digits
         raise ArtifactError(f"a schedule file must be JSON, but it is not: {error}.") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"a schedule file must be a JSON object, but got {type(content).__name__}.")
     return content
 
 
-def _refuse_constant(name: str) -> None:
-    raise ArtifactError(f"numbers must be finite, but got {name}.")
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ArtifactError(f"each key must be given once, but `{twice}` is there twice.")
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise ArtifactError(f"each key must be given once, but `{name}` is there twice.")
+        content[name] = value
     return content
 
 
@@ -140,23 +156,19 @@ def _checked(content: dict[str, Any]) -> ScheduleArtifact:
     return ScheduleArtifact(
         family=content["family"],
         params=content["params"],
-        ideal_d_loss=_number("ideal_d_loss", content["ideal_d_loss"]),
-        budget=_optional("budget", content.get("budget")),
+        ideal_d_loss=content["ideal_d_loss"],
+        budget=content.get("budget"),
         trained_on=_strings("trained_on", content.get("trained_on", [])),
-        score=_optional("score", content.get("score")),
-        baselines={k: _number(f"baselines.{k}", v) for k, v in content.get("baselines", {}).items()},
-        provenance={k: _scalar(f"provenance.{k}", v) for k, v in content.get("provenance", {}).items()},
+        score=content.get("score"),
+        baselines=content.get("baselines", {}),
+        provenance=content.get("provenance", {}),
     )
 
 
 def _number(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ArtifactError(f"`{key}` must be a finite number, but got {value!r}.")
+    if not is_finite_number(value):
+        raise ConfigError(f"`{key}` must be a finite number, but got {value!r}.")
     return float(value)
-
-
-def _optional(key: str, value: object) -> float | None:
-    return None if value is None else _number(key, value)
 
 
 def _strings(key: str, value: object) -> tuple[str, ...]:
@@ -166,6 +178,6 @@ def _strings(key: str, value: object) -> tuple[str, ...]:
 
 
 def _scalar(key: str, value: object) -> str | int | float | None:
-    if value is not None and not isinstance(value, str | int | float):
-        raise ArtifactError(f"`{key}` must be a string, a number or null, but got {value!r}.")
-    return value
+    if value is None or isinstance(value, str) or is_finite_number(value):
+        return value
+    raise ConfigError(f"`{key}` must be a string, a finite number or null, but got {value!r}.")

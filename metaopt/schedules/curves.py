@@ -20,7 +20,7 @@ def linear(start: float, end: float) -> Curve:
     >>> linear(1.0, 3.0)(0.25)
     1.5
     """
-    return lambda t: start + (end - start) * t
+    return lambda t: _between(start + (end - start) * t, start, end)
 
 
 def cosine(start: float, end: float) -> Curve:
@@ -29,7 +29,7 @@ def cosine(start: float, end: float) -> Curve:
     >>> cosine(1.0, 0.0)(0.5)
     0.5
     """
-    return lambda t: end + (start - end) * (1 + math.cos(math.pi * t)) / 2
+    return lambda t: _between(end + (start - end) * (1 + math.cos(math.pi * t)) / 2, start, end)
 
 
 def power_decay(start: float, power: float) -> Curve:
@@ -61,6 +61,11 @@ def knots(values: Sequence[float]) -> Curve:
     def curve(t: float) -> float:
         i = min(bisect_right(places, t) - 1, len(logs) - 2)
         share = t * (len(logs) - 1) - i
-        return math.exp(logs[i] + share * (logs[i + 1] - logs[i]))
+        return _between(math.exp(logs[i] + share * (logs[i + 1] - logs[i])), values[i], values[i + 1])
 
     return curve
+
+
+def _between(value: float, start: float, end: float) -> float:
+    """`value`, less what rounding put outside its ends: a rate at its upper bound must not step over it."""
+    return min(max(value, min(start, end)), max(start, end))

@@ -1,9 +1,10 @@
 """FAMILIES: name -> parameters with their ranges, and how to build the schedule. The one literal table."""
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TypeGuard
 
 from metaopt.errors import ConfigError
 from metaopt.schedules import curves
@@ -44,10 +45,10 @@ class Family:
     """Formula and where it was published."""
 
 
-def _lr(name: str, player: str, default: float = 2e-4) -> Parameter:
+def _lr(name: str, player: str, default: float = 2e-4, *, highest: float = MAX_LR) -> Parameter:
     return Parameter(
         name=name,
-        bounds=(1e-8, MAX_LR),
+        bounds=(1e-8, highest),
         search=(1e-5, 1e-2),
         log=True,
         default=default,
@@ -59,7 +60,7 @@ def _ratio(name: str = "update_ratio") -> Parameter:
     return Parameter(
         name=name,
         bounds=(MIN_UPDATE_RATIO, MAX_UPDATE_RATIO),
-        search=(0.5, 4.0),
+        search=(0.5, 5.0),
         log=True,
         default=1.0,
         meaning="discriminator updates per generator update",
@@ -119,6 +120,15 @@ def _constant_ttur(controls: Controls) -> dict[str, float] | None:
     return {"lr_g": controls.lr_g, "lr_d": controls.lr_d} if controls.update_ratio == 1 else None
 
 
+MAX_F = 10.0
+
+
+def _constant_gap_aware(controls: Controls) -> dict[str, float] | None:
+    if controls.lr_d > MAX_LR / MAX_F:  # the bound of its base rate: the largest multiplier stays below MAX_LR
+        return None
+    return _controls(controls) | {"h_min": 1.0, "f_max": 1.0, "x_min": 0.1, "x_max": 0.1}
+
+
 FAMILIES: Mapping[str, Family] = {
     "constant": Family(
         name="constant",
@@ -168,15 +178,15 @@ FAMILIES: Mapping[str, Family] = {
         name="gap_aware",
         parameters=(
             _lr("lr_g", "G", 1e-3),
-            _lr("lr_d", "D", 1e-3),
+            _lr("lr_d", "D", 1e-3, highest=MAX_LR / MAX_F),
             _ratio(),
             _number("h_min", 0.01, 1.0, 0.1, "smallest multiplier of lr_d", log=True),
-            _number("f_max", 1.0, 10.0, 2.0, "largest multiplier of lr_d", log=True),
+            _number("f_max", 1.0, MAX_F, 2.0, "largest multiplier of lr_d", log=True),
             _number("x_min", 0.01, 1.0, 0.1, "gap below V* that gives h_min, in V*", log=True),
             _number("x_max", 0.01, 1.0, 0.1, "gap above V* that gives f_max, in V*", log=True),
         ),
         build=GapAware,
-        constants=lambda c: _controls(c) | {"h_min": 1.0, "f_max": 1.0, "x_min": 0.1, "x_max": 0.1},
+        constants=_constant_gap_aware,
         closed_loop=True,
         source="lr_d scaled by the gap of D's loss to its ideal (Hazimeh & Ponomareva, AISTATS 2023)",
     ),
@@ -208,13 +218,18 @@ def check_params(family: Family, params: Mapping[str, object]) -> dict[str, floa
         raise ConfigError(f"Family {family.name!r} needs `params.{missing[0]}`, but it is missing.")
     for parameter in family.parameters:
         value, (low, high) = params[parameter.name], parameter.bounds
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not is_finite_number(value):
             raise ConfigError(f"`params.{parameter.name}` must be a finite number, but got {value!r}.")
         if not low <= value <= high:
             raise ConfigError(
                 f"`{low:g} <= params.{parameter.name} <= {high:g}` must hold, but got {parameter.name}={value!r}."
             )
     return {name: float(params[name]) for name in names}  # type: ignore[arg-type]
+
+
+def is_finite_number(value: object) -> TypeGuard[int | float]:
+    """Whether `value` is an int or a float (bool is neither here) that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def build_schedule(family: str, params: Mapping[str, object]) -> Schedule:

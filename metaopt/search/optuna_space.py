@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -74,7 +73,6 @@ class Proposals:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._study_spec = study
-        self._space = {name: _distribution(space) for name, space in study.space.items()}
         self._study = optuna.create_study(
             storage=_open(folder / JOURNAL), study_name=study.name, direction="minimize", load_if_exists=True
         )
@@ -87,12 +85,12 @@ class Proposals:
     def ask(self, ray_trial_id: str) -> Proposal | None:
         """The next candidate; None once the study has all its trials."""
         if self._orphans:
-            trial = self._adopt(self._orphans.pop(0))
+            trial = Trial(self._study, self._orphans.pop(0)._trial_id)
         elif self.n_asked < self._study_spec.spec.search.trials:
-            self._study.sampler = self._sampler(self.n_asked)
-            trial = self._study.ask(self._space)
+            trial = self._study.ask()
         else:
             return None
+        self._draw(trial)
         trial.set_user_attr(_RAY_TRIAL, ray_trial_id)
         return Proposal(number=trial.number, params=trial.params, name=trial.user_attrs.get(_NAME, ""))
 
@@ -120,19 +118,22 @@ class Proposals:
     def _trials(self, state: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(state,))
 
-    def _adopt(self, orphan: FrozenTrial) -> Trial:
-        """The same trial again: what it had been given stays, what is missing is drawn as it would have been."""
-        self._study.sampler = self._sampler(orphan.number)
-        trial = Trial(self._study, orphan._trial_id)
-        for name, space in self._study_spec.space.items():
-            trial.suggest_float(name, space.low, space.high, log=space.log)
-        return trial
+    def _draw(self, trial: Trial) -> None:
+        """Give the trial its parameters; what a dead driver has already given it stays, the rest comes out the same.
 
-    def _sampler(self, number: int) -> BaseSampler:
-        """A sampler whose randomness depends on the seed and the trial alone, so that resuming changes nothing."""
+        Each draw has a sampler of its own, whose randomness depends on seed, trial and parameter alone.
+        """
+        self._study.sampler = self._sampler(f"{trial.number}")
+        _ = trial.relative_params  # drawn now, together, by samplers that draw all parameters at once
+        for name, space in self._study_spec.space.items():
+            self._study.sampler = self._sampler(f"{trial.number}/{name}")
+            trial.suggest_float(name, space.low, space.high, log=space.log)
+
+    def _sampler(self, purpose: str) -> BaseSampler:
         search = self._study_spec.spec.search
-        digest = hashlib.sha256(f"{search.seed}/{number}".encode()).digest()
-        return _SAMPLERS[search.sampler](seed=int.from_bytes(digest[:4], "big"))
+        digest = hashlib.sha256(f"{search.seed}/{purpose}".encode()).digest()
+        sampler: BaseSampler = _SAMPLERS[search.sampler](seed=int.from_bytes(digest[:4], "big"))
+        return sampler
 
 
 _SAMPLERS: Mapping[str, Any] = {
@@ -173,10 +174,6 @@ def _repair(path: Path) -> None:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             file.truncate(whole)
-
-
-def _distribution(space: Range) -> BaseDistribution:
-    return FloatDistribution(space.low, space.high, log=space.log)
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

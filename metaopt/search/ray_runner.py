@@ -14,6 +14,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from metaopt.errors import ConfigError
 from metaopt.search.ray_trial import ERROR, JOB, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
 from metaopt.search.study import Study
@@ -113,7 +114,7 @@ class _StopOnFailure(tune.Stopper):  # type: ignore[misc]
 
 
 def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
-    """Work through `session` on a Ray of this machine, started and ended here.
+    """Work through `session` on the cluster at RAY_ADDRESS, or else on a Ray of this machine, started and ended here.
 
     Args:
         session: what to do; `observe` is called with it whenever something has happened.
@@ -132,9 +133,9 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            ray.init(
-                address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL
-            )
+            address = os.environ.get("RAY_ADDRESS", "local")
+            local = {"include_dashboard": False} if address == "local" else {}
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
             logging.getLogger("ray").setLevel(logging.CRITICAL)
             _tuner(study, session, searcher, scratch).fit()
         finally:
@@ -163,7 +164,7 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=n_workers(study),
+            max_concurrent_trials=_n_workers(study),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -178,14 +179,17 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
     )
 
 
-def n_workers(study: Study) -> int:
-    """Trials at once: as asked for, or as many as the machine has room for."""
-    search = study.spec.search
+def _n_workers(study: Study) -> int:
+    """Trials at once: as asked for, or as many as the cluster has room for."""
+    search, found = study.spec.search, ray.cluster_resources()
     if search.workers != "auto":
         return search.workers
-    room = (os.cpu_count() or 1) / search.resources.cpu
+    room = found.get("CPU", 1.0) / search.resources.cpu
     if search.resources.gpu > 0:
-        import torch
-
-        room = min(room, torch.cuda.device_count() / search.resources.gpu)
-    return max(1, int(room))
+        room = min(room, found.get("GPU", 0.0) / search.resources.gpu)
+    if room < 1:
+        raise ConfigError(
+            f"One trial needs {search.resources.cpu:g} CPU and {search.resources.gpu:g} GPU, "
+            f"but Ray has {found.get('CPU', 0):g} CPU and {found.get('GPU', 0):g} GPU."
+        )
+    return int(room)

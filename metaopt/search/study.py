@@ -142,13 +142,16 @@ def _validated(document: Document, where: Mapping[yaml_file.Path, str], name: st
     try:
         return StudySpec.model_validate(document.content)
     except ValidationError as error:
-        ranked = sorted(
-            error.errors(),
-            key=lambda found: _TELLING.index(found["type"]) if found["type"] in _TELLING else len(_TELLING),
-        )
+        ranked = sorted(error.errors(), key=_rank)
         path = tuple(part for part in ranked[0]["loc"] if part not in _BRANCHES)
         key = ".".join(str(part) for part in path)
         raise ConfigError(f"{_place(where, path, name)}: {_message(key, path, ranked[0])}") from error
+
+
+def _rank(problem: Any) -> tuple[int, int]:
+    """The most telling problem first, then the one deepest inside."""
+    kind = _TELLING.index(problem["type"]) if problem["type"] in _TELLING else len(_TELLING)
+    return kind, -len(problem["loc"])
 
 
 def _place(where: Mapping[yaml_file.Path, str], path: yaml_file.Path, name: str) -> str:
@@ -206,6 +209,8 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
             space[key] = _range(family, key, value)
     first = [_first("reference", spec.reference, family, space, at("reference"))]
     for i, baseline in enumerate(spec.baselines):
+        if baseline in [other.schedule.name for other in first]:
+            raise ConfigError(f"{at('baselines', i)}: `reference` and `baselines` must differ, but {baseline!r} is there twice.")
         first.append(_first("baseline", baseline, family, space, at("baselines", i)))
     if spec.search.trials < len(first):
         raise ConfigError(
@@ -272,5 +277,5 @@ def _first(role: str, name: str, family: Family, space: Mapping[str, Range], pla
 
 
 def study_schema() -> str:
-    """The JSON schema of study files, for editors; kept in the repository as study.schema.json."""
+    """The JSON schema of study files, for editors; kept in the repository as study.schema.json (`make schema`)."""
     return json.dumps(StudySpec.model_json_schema(), indent=2) + "\n"

@@ -1,7 +1,9 @@
 """Samples as a picture."""
 
+from io import BytesIO
+
+from PIL import Image
 from torch import Tensor
-from torchvision.io import encode_png
 from torchvision.utils import make_grid
 
 _LEAST_PIXELS = 32
@@ -13,5 +15,6 @@ def grid_png(images: Tensor, columns: int = 8) -> bytes:
     factor = max(1, -(-_LEAST_PIXELS // images.shape[-1]))
     large = images.cpu().repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
     grid: Tensor = make_grid(large, nrow=columns, padding=_GAP_PIXELS, pad_value=255)
-    png: Tensor = encode_png(grid, compression_level=6)
-    return bytes(png.numpy())
+    file = BytesIO()
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,122 @@
+"""What the driver decides, worked through without Ray: jobs are trained here, one after the other."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from studies import tiny_study, write_study
+
+from metaopt.errors import MetaoptError
+from metaopt.schedules import build_schedule
+from metaopt.search.optuna_space import Proposals, TrialRow
+from metaopt.search.session import Job, Session, Slice
+from metaopt.search.study import Study, load_study
+from metaopt.tracking import NullTracker
+from metaopt.training import Training
+from metaopt.training.resources import resources
+
+
+def opened(folder: Path, trials: int = 4, **changes: object) -> Session:
+    content = tiny_study(search={"trials": trials, "seed": 1, "sampler": "random"}, **changes)
+    study = load_study(str(write_study(folder, content)))
+    return Session(study, folder, hashes(study), Proposals(folder, study), NullTracker())
+
+
+def hashes(study: Study) -> list[str]:
+    return [resources(task).dataset.content_hash for task in study.tasks]
+
+
+def slices(session: Session, job: Job) -> Iterable[Slice]:
+    """What a worker would report for a job."""
+    n = session.study.spec.evaluations
+    schedule = build_schedule(job.family, job.params)
+    indices = [job.training] if job.kind == "reference" else range(len(session.trainings))
+    trainings = {
+        i: Training(session.trainings.task(i), schedule, session.trainings.id(i)[1]) for i in indices
+    }
+    for k in range(1, n + 1):
+        yield Slice(records={i: list(t.run(k / n)) for i, t in trainings.items()}, wall_s=0.1)
+
+
+def work(session: Session, job_id: str, job: Job) -> None:
+    for part in slices(session, job):
+        session.on_slice(job_id, part)
+    session.on_end(job_id)
+
+
+def work_all(session: Session) -> list[TrialRow]:
+    for k in range(100):
+        job = session.next_job(str(k))
+        if job is None:
+            return session.rows()
+        work(session, str(k), job)
+    raise AssertionError("the session never ended")
+
+
+def test_references_are_trained_once_and_kept_for_the_next_driver(tmp_path: Path) -> None:
+    first = opened(tmp_path, seeds=[0, 1])
+    jobs = []
+    for k in range(3):
+        job = first.next_job(str(k))
+        assert job is not None
+        jobs.append((job.kind, job.training))
+        work(first, str(k), job)
+    assert jobs == [("reference", 0), ("reference", 1), ("candidate", -1)]
+    second = opened(tmp_path, seeds=[0, 1])
+    next_job = second.next_job("x")
+    assert next_job is not None and next_job.kind == "candidate" and next_job.number == 2
+
+
+def test_reference_scores_exactly_0_and_all_trials_end(tmp_path: Path) -> None:
+    rows = work_all(opened(tmp_path))
+    assert [row.state for row in rows] == ["COMPLETE"] * 4
+    assert rows[0].verdict and rows[0].verdict.scores == [0.0, 0.0]
+    assert all(row.verdict and len(row.verdict.scores) == 2 for row in rows)
+
+
+def test_candidate_that_ends_before_the_references_is_scored_when_they_are_there(tmp_path: Path) -> None:
+    plain = work_all(opened(tmp_path / "plain" if (tmp_path / "plain").mkdir() is None else tmp_path))
+    (tmp_path / "late").mkdir()
+    session = opened(tmp_path / "late")
+    reference, candidate = session.next_job("r"), session.next_job("c")
+    assert reference is not None and candidate is not None
+    assert (reference.kind, candidate.kind, candidate.number) == ("reference", "candidate", 1)
+    work(session, "c", candidate)
+    assert [row.verdict for row in session.rows() if row.number < 2] == [None, None]
+    work(session, "r", reference)
+    scores = [row.verdict.score for row in session.rows() if row.verdict]
+    assert scores == [row.verdict.score for row in plain[:2] if row.verdict]
+
+
+def test_job_stopped_early_is_pruned_with_what_was_seen(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    reference = session.next_job("r")
+    assert reference is not None
+    work(session, "r", reference)
+    candidate = session.next_job("c")
+    assert candidate is not None
+    session.on_slice("c", next(iter(slices(session, candidate))))
+    session.on_end("c")
+    row = session.rows()[candidate.number]
+    assert row.state == "PRUNED"
+    assert row.verdict and len(row.verdict.scores) == 1
+
+
+def test_broken_candidate_is_a_value_and_the_search_goes_on(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    reference = session.next_job("r")
+    assert reference is not None
+    work(session, "r", reference)
+    candidate = session.next_job("c")
+    assert candidate is not None
+    session.on_end("c", error="Traceback: a bug")
+    rows = work_all(session)
+    assert [row.state for row in rows] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert rows[1].verdict and rows[1].verdict.reason == "Traceback: a bug"
+
+
+def test_broken_reference_ends_the_search_with_its_reason(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    assert session.next_job("r") is not None
+    with pytest.raises(MetaoptError, match="reference training of digits failed: a bug"):
+        session.on_end("r", error="a bug")

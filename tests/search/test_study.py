@@ -1,0 +1,207 @@
+"""Study files: what they mean, and what is refused with which message."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from studies import metaopt, tiny_study, write_study
+
+from metaopt.errors import ConfigError
+from metaopt.search import study as study_module
+from metaopt.search import yaml_file
+from metaopt.search.study import load_study, names_of_studies, study_schema
+
+SMALL = """\
+name: small
+tasks:
+  - data: digits
+    budget: 100
+schedule:
+  family: constant
+search:
+  trials: 3
+"""
+
+
+def read(tmp_path: Path, text: str, *overrides: str) -> study_module.Study:
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_study(str(path), overrides)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    study = read(tmp_path, SMALL)
+    assert study.name == "small"
+    assert [task.name for task in study.tasks] == ["digits"]
+    assert study.tasks[0].evaluations == study.spec.evaluations == 4
+    assert study.reference.schedule.name == "dcgan"
+    assert study.reference.params == {"lr_g": 2e-4, "lr_d": 2e-4, "update_ratio": 1.0}
+    assert study.space["lr_g"].log
+    assert (study.space["lr_g"].low, study.space["lr_g"].high) == (1e-5, 1e-2)
+
+
+def test_every_shipped_study_can_be_read() -> None:
+    assert "smoke" in names_of_studies()
+    for name in names_of_studies():
+        assert load_study(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4), ("1E4", 1e4), ("-.5", -0.5), ("1.", 1.0), ("012", 12), ("no", "no"), ("on", "on"),
+        ("true", True), ("~", None), ("1_000", "1_000"), ("0x1F", "0x1F"), ("2020-01-01", "2020-01-01"), ("'1e-4'", "1e-4"),
+    ],
+)  # fmt: skip
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    found = yaml_file.parse(f"key: {text}", "x").content["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_number_written_as_1e_4_is_that_number(tmp_path: Path) -> None:
+    study = read(tmp_path, SMALL.replace("constant", "constant\n  ranges:\n    lr_g: {low: 1e-4, high: 1e-3}"))
+    assert (study.space["lr_g"].low, study.space["lr_g"].high) == (1e-4, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("foo: [1, 2", r"study.yaml:\d+: this is not YAML"),
+        ("", "study.yaml: a study must be a mapping"),
+        ("- 1", "study.yaml: a study must be a mapping"),
+        ("name:\tx\n\ty: 1", r"study.yaml:\d+: this is not YAML"),
+        (SMALL.replace("trials: 3", "trails: 3"), "study.yaml:8: unknown key `search.trails`; did you mean `trials`?"),
+        (SMALL + "serach: 1\n", "study.yaml:9: unknown key `serach`; did you mean `search`?"),
+        (SMALL.replace("trials: 3", "seed: 3"), "study.yaml:7: `search.trials` must be there, but it is missing"),
+        (SMALL + "name: again\n", "study.yaml:9: each key must be given once, but `name` is there twice"),
+        (SMALL.replace("small", "../evil"), "study.yaml:1: `name`: string should match pattern"),
+        (SMALL.replace("digits", "digit"), "study.yaml:3: There is no task 'digit'; did you mean 'digits'?"),
+        (SMALL.replace("constant", "constnt"), "study.yaml:6: There is no family 'constnt'; did you mean 'constant'?"),
+        (SMALL.replace("trials: 3", "trials: 3\n  sampler: tpee"), "study.yaml:9: `search.sampler`: input should be 'tpe'"),
+        (SMALL.replace("budget: 100", "network: mpl"), "study.yaml:3: There is no network 'mpl'; did you mean 'mlp'?"),
+        (SMALL.replace("trials: 3", "trials: 2.5"), "study.yaml:8: `search.trials`: input should be a valid integer, but got 2.5"),
+        (SMALL.replace("trials: 3", "trials: yes"), "study.yaml:8: `search.trials`: input should be a valid integer, but got 'yes'"),
+        (SMALL.replace("trials: 3", "trials: true"), "study.yaml:8: `search.trials`: input should be a valid integer, but got True"),
+        (SMALL + "seeds: [1, 1]\n", "study.yaml:9: `seeds` must differ"),
+        (SMALL + "reference: dcgn\n", "study.yaml:9: There is no schedule 'dcgn'; did you mean 'dcgan'?"),
+        (SMALL + "reference: sngan\n", "study.yaml:9: the reference 'sngan' must be a point of family 'constant'"),
+        (SMALL + "baselines: [ttur, sagan, wgan_gp]\n", "study.yaml:8: `search.trials` must be at least the 4"),
+        (SMALL + "reference: ttur\nbaselines: [ttur]\n", "study.yaml:10: .*ttur.* there twice"),
+        (SMALL.replace("  - data: digits\n", "  - data: digits\n  - data: digits\n"), "names of tasks must differ, but `digits`"),
+        (SMALL.replace("name: small", "name: !!python/name:os.system x"), "this is not YAML"),
+        ("!!python/object/apply:os.system [echo]", "a study must be plain data, but got the tag"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?").replace("[", r"\[").replace("(", r"\(")):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{low: 1e-2, high: 1e-3}", "`low < high` must hold for `lr_g`, but got low=0.01, high=0.001"),
+        ("{low: 1e-3, high: 1e-3}", "`low < high` must hold"),
+        ("{low: 0, high: 1e-3}", "`low > 0` must hold for `lr_g`, which is searched on a log scale"),
+        ("{low: 1e-4, high: 100}", r"`lr_g` must lie in .1e-08, 10., but got low=0.0001, high=100"),
+        ("{low: 1e-3, high: 1e-2}", "must contain the reference 'dcgan'"),
+        ("{lo: 1e-3, high: 1e-2}", "unknown key `schedule.ranges.lr_g.lo`; did you mean `low`"),
+        ("{low: .nan, high: 1e-2}", "`schedule.ranges.lr_g.low`: input should be a finite number, but got nan"),
+        ("fast", "`schedule.ranges.lr_g`: input should be a valid number, but got 'fast'"),
+    ],
+)
+def test_ranges_that_are_refused(tmp_path: Path, value: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, SMALL, f"schedule.ranges.lr_g={value}")
+
+
+def test_alias_bomb_is_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    with pytest.raises(ConfigError, match="at most 100000 values"):
+        read(tmp_path, "\n".join(lines))
+
+
+def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    with path.open("wb") as file:
+        file.truncate(50_000_000)
+    with pytest.raises(ConfigError, match="must be at most 1000000 characters"):
+        load_study(str(path))
+
+
+def test_overrides(tmp_path: Path) -> None:
+    study = read(tmp_path, SMALL, "search.trials=20", "tasks.0.budget=7", "seeds=[3, 4]", "schedule.ranges.update_ratio=1")
+    assert study.spec.search.trials == 20
+    assert study.tasks[0].budget == 7
+    assert study.spec.seeds == [3, 4]
+    assert study.space["update_ratio"].low == study.space["update_ratio"].high == 1.0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.trials", "an override must be KEY=VALUE"),
+        ("tasks.5.budget=1", "the study has no `5` there"),
+        ("name.first=1", "the study has no `first` there"),
+        ("search.trails=1", "--set search.trails=1: unknown key `search.trails`; did you mean `trials`"),
+        ("search.trials=[", "--set search.trials=.*this is not YAML"),
+    ],
+)
+def test_overrides_that_are_refused(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, SMALL, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("search.trials=9", True), ("search.workers=1", True), ("description=x", True), ("tracking.uri=http://x", True),
+        ("search.seed=1", False), ("search.sampler=random", False), ("tasks.0.budget=9", False), ("seeds=[1]", False),
+        ("evaluations=2", False), ("reference=ttur", False), ("schedule.family=cosine", False),
+        ("schedule.ranges.lr_d={low: 1e-4, high: 1e-3}", False), ("name=other", False), ("baselines=[ttur]", False),
+    ],
+)  # fmt: skip
+def test_key_is_of_what_trials_depend_on(tmp_path: Path, override: str, same: bool) -> None:
+    assert (read(tmp_path, SMALL).key == read(tmp_path, SMALL, override).key) is same
+
+
+def test_schema_in_the_repository_is_fresh() -> None:
+    kept = Path(study_module.__file__).with_name("study.schema.json").read_text(encoding="utf-8")
+    assert kept == study_schema(), "type: make schema"
+
+
+def broken_data(folder: Path) -> dict[str, str]:
+    """Data that cannot be used -> what the message says."""
+    x = np.random.default_rng(0).integers(0, 255, (200, 1, 8, 8), dtype=np.uint8)
+    np.savez(folder / "whole.npz", x=x)
+    (folder / "torn.npz").write_bytes((folder / "whole.npz").read_bytes()[:5000])
+    np.savez(folder / "float.npz", x=x.astype(np.float32))
+    np.savez(folder / "flat.npz", x=x.reshape(200, 64))
+    np.savez(folder / "three.npz", x=x[:3])
+    images = folder / "images"
+    images.mkdir()
+    (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    return {
+        "npz:missing.npz": "missing.npz",
+        f"npz:{folder}/torn.npz": "torn.npz",
+        f"npz:{folder}/float.npz": "uint8",
+        f"npz:{folder}/flat.npz": "(N, C, H, W)",
+        f"npz:{folder}/three.npz": "3 images",
+        f"folder:{images}": "broken.png",
+    }
+
+
+def test_command_exits_with_2_and_writes_nothing(tmp_path: Path) -> None:
+    data = broken_data(tmp_path)
+    for i, (spec, message) in enumerate(data.items()):
+        tasks: list[dict[str, Any]] = [{"data": spec, "size": 8, "network": "mlp", "name": "mine"}]
+        study = write_study(tmp_path, tiny_study(tasks=tasks))
+        refused = metaopt("search", study, "--out", tmp_path / f"out{i}")
+        assert refused.returncode == 2, (spec, refused.stderr)
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+        assert not (tmp_path / f"out{i}").exists()
