@@ -1,6 +1,5 @@
 """`metaopt ui`: MLflow's user interface for the store of a study."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ def ui(
 
       metaopt ui --study /data/runs/faces --port 5001
     """
-    import subprocess
+    import os
     import sys
 
     from metaopt.search.export import study_in
@@ -32,8 +31,7 @@ def ui(
         typer.echo(f"Study {manifest.name} is tracked by a server; open {uri}")
         return
     typer.echo(f"MLflow UI of {manifest.name}: http://127.0.0.1:{port} (end with Ctrl-C)")
-    artifacts = Path(folder / "mlartifacts").absolute()
-    command = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
-    raise typer.Exit(
-        subprocess.run([sys.executable, *command, "--default-artifact-root", artifacts.as_uri()], check=False).returncode
-    )
+    artifacts = (folder / "mlartifacts").absolute().as_uri()
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    sys.stdout.flush()
+    os.execv(sys.executable, [*command, "--backend-store-uri", uri, "--default-artifact-root", artifacts])

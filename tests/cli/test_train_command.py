@@ -1,0 +1,125 @@
+"""`metaopt train` as a user runs it."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from studies import metaopt
+
+from metaopt.schedules import ScheduleArtifact, save_schedule
+
+QUICK = ("--budget", 200)
+
+
+def records(out: Path) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "wall_s"} for row in rows]
+
+
+def test_a_schedule_file_is_followed_and_everything_is_written(tmp_path: Path) -> None:
+    params = {"lr_g": 2e-3, "lr_d": 1e-3, "update_ratio": 1.5, "power": 1.0}
+    schedule = save_schedule(ScheduleArtifact(family="power_decay", params=params), tmp_path / "s.json")
+    out = tmp_path / "out"
+    done = metaopt("train", "--task", "digits", "--schedule", schedule, "--seed", 3, "--out", out, *QUICK)
+    assert done.returncode == 0, done.stderr
+    rows = records(out)
+    assert len(rows) == 41
+    for row in rows:
+        assert row["lr_g"] == pytest.approx(2e-3 * (1 - float(str(row["progress"]))), abs=1e-9)
+        assert row["update_ratio"] == 1.5
+    assert [i for i, row in enumerate(rows) if row["fid"] is not None] == [0, 10, 20, 30, 40]
+    assert float(str(rows[-1]["fid"])) < float(str(rows[0]["fid"]))
+    with (out / "records.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["loss_d"]) for row in table] == [row["loss_d"] for row in rows]
+    grids = sorted(path.name for path in out.glob("samples-*.png"))
+    assert len(grids) == 5
+    with Image.open(out / grids[-1]) as grid:
+        assert grid.size == (8 * 32 + 9 * 2, 8 * 32 + 9 * 2)
+    assert f"FID {float(str(rows[-1]['fid'])):.2f}" in done.stdout
+
+
+def test_killed_and_resumed_gives_the_same_records(tmp_path: Path) -> None:
+    arguments = ["train", "--task", "digits", "--schedule", "gap_aware", "--budget", "2500", "--out"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert metaopt(*arguments, whole).returncode == 0
+    command = [sys.executable, "-m", "metaopt.cli.main", *arguments, str(killed)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and not (killed / "training.pt.previous").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    assert len(records(killed)) < 41
+    resumed = metaopt(*arguments, killed, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert records(killed) == records(whole)
+
+
+def test_own_images(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 255, (100, 3, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", x=x)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, image in enumerate(x):
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{i}.png")
+    for task in (f"npz:{tmp_path / 'mine.npz'}", f"folder:{folder}"):
+        out = tmp_path / task[:3]
+        done = metaopt("train", "--task", task, "--size", 8, "--network", "mlp", "--budget", 40, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert len(records(out)) == 41
+
+
+def test_divergence_is_an_outcome(tmp_path: Path) -> None:
+    params = {"lr_g": 10.0, "lr_d": 10.0, "update_ratio": 1.0}
+    schedule = save_schedule(ScheduleArtifact(family="constant", params=params), tmp_path / "s.json")
+    done = metaopt("train", "--task", "digits", "--schedule", schedule, "--out", tmp_path / "out", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "diverged: " in done.stdout
+    assert records(tmp_path / "out")[-1]["outcome"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "digit"], "There is no task 'digit'; did you mean 'digits'?"),
+        (["--task", "npz:none.npz"], "none.npz"),
+        (["--task", "digits", "--schedule", "none.json"], "none.json: the file cannot be read"),
+        (["--task", "digits", "--schedule", "dcgn"], "There is no schedule 'dcgn'; did you mean 'dcgan'?"),
+        (["--task", "digits", "--device", "cuda:99"], "`--device cuda:99` must be a device of this machine"),
+        (["--task", "digits", "--network", "resnet"], "There is no network 'resnet'"),
+        (["--task", "digits", "--resume"], "training.pt"),
+    ],
+)
+def test_bad_input_exits_with_2_and_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    refused = metaopt("train", *arguments, "--out", tmp_path / "out")
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    refused = metaopt("train", "--task", "digits", "--out", tmp_path / "out")
+    assert refused.returncode == 2
+    assert "must be a new or empty folder" in refused.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_torn_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    out, copy = tmp_path / "out", tmp_path / "copy"
+    assert metaopt("train", "--task", "digits", "--out", out, *QUICK).returncode == 0
+    shutil.copytree(out, copy)
+    (copy / "training.pt").write_bytes((out / "training.pt").read_bytes()[:-100])
+    resumed = metaopt("train", "--task", "digits", "--out", copy, "--resume", *QUICK)
+    assert resumed.returncode == 0, resumed.stderr
+    assert records(copy) == records(out)
