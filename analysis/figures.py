@@ -9,7 +9,11 @@ from matplotlib.figure import Figure
 from metaopt.schedules import Schedule, Signals
 
 _POINTS = 201
-_PANELS = (("lr_g", "learning rate of G"), ("lr_d", "learning rate of D"), ("update_ratio", "D updates per G update"))
+_PANELS = (
+    ("lr_g", "learning rate of G"),
+    ("lr_d", "learning rate of D"),
+    ("update_ratio", "D updates per G update"),
+)
 
 
 def draw_samples(path: Path, columns: Mapping[str, Sequence[Path]], rows: Sequence[str]) -> Path:

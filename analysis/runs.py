@@ -19,6 +19,6 @@ def study_runs(tracking_uri: str, study: str) -> pd.DataFrame:
         if numbers.notna().all():
             frame[column] = numbers
     frame["trial"] = pd.to_numeric(frame["tags.metaopt.number"])
-    frame["status"] = frame["tags.metaopt.status"] if "tags.metaopt.status" in frame else "running"
-    frame["score"] = frame["metrics.score"] if "metrics.score" in frame else float("nan")
+    frame["status"] = frame.get("tags.metaopt.status", "running")
+    frame["score"] = frame.get("metrics.score", float("nan"))
     return frame.sort_values("trial").reset_index(drop=True)

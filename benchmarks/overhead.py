@@ -129,12 +129,9 @@ def run_stock(n: int, folder: Path) -> Measured:
             callbacks=[MLflowLoggerCallback(tracking_uri=f"sqlite:///{folder / 'stock.db'}", experiment_name="stock")],
         ),
     )
-    results = tuner.fit()
-    training_s = [result.metrics["training_s"] for result in results if result.metrics]
+    training_s = tuner.fit().get_dataframe()["training_s"].tolist()
     ray.shutdown()
-    return Measured(
-        name="stock Ray Tune glue", wall_s=time.perf_counter() - started, training_s=training_s
-    )
+    return Measured(name="stock Ray Tune glue", wall_s=time.perf_counter() - started, training_s=training_s)
 
 
 STUDY = {
@@ -160,7 +157,11 @@ def run_metaopt(n: int, folder: Path) -> Measured:
     return Measured(name="metaopt search", wall_s=wall_s, training_s=training_s)
 
 
-WAYS: dict[str, Callable[[int, Path], Measured]] = {"bare": run_bare, "stock": run_stock, "metaopt": run_metaopt}
+WAYS: dict[str, Callable[[int, Path], Measured]] = {
+    "bare": run_bare,
+    "stock": run_stock,
+    "metaopt": run_metaopt,
+}
 
 
 def _print(found: list[Measured]) -> None:
@@ -168,9 +169,7 @@ def _print(found: list[Measured]) -> None:
     print(f"{'':<22}{'in training':>12}{'overhead/trial':>16}{'wall':>10}{'median training':>17}")
     for way in found:
         median_s = statistics.median(way.training_s)
-        print(
-            f"{way.name:<22}{way.in_training:>12.1%}{way.overhead_s:>14.3f} s{way.wall_s:>8.1f} s{median_s:>15.2f} s"
-        )
+        print(f"{way.name:<22}{way.in_training:>12.1%}{way.overhead_s:>14.3f} s{way.wall_s:>8.1f} s{median_s:>15.2f} s")
     by_name = {way.name: way for way in found}
     if {"stock Ray Tune glue", "metaopt search"} <= by_name.keys():
         ratio = by_name["metaopt search"].overhead_s / by_name["stock Ray Tune glue"].overhead_s

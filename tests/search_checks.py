@@ -21,7 +21,8 @@ def check_whole(out: Path, name: str, n_trials: int, n_points: int) -> list[Tria
     assert {row.state for row in rows} <= {"COMPLETE", "FAIL", "PRUNED"}
     store = sqlite3.connect(out / "mlflow.db")
     runs = store.execute(
-        "select t.value, r.status, r.run_uuid from tags t join runs r using (run_uuid) where t.key = 'metaopt.trial_uid'"
+        "select t.value, r.status, r.run_uuid from tags t join runs r using (run_uuid)"
+        " where t.key = 'metaopt.trial_uid'"
     ).fetchall()
     assert len(runs) == n_trials, runs
     assert max(Counter(uid for uid, _, _ in runs).values()) == 1

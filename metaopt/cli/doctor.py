@@ -74,7 +74,10 @@ def _ray() -> Iterator[Finding]:
     try:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
         answer = ray.get(ray.remote(num_cpus=1)(lambda: 1 + 1).remote(), timeout=60)
-        yield answer == 2, f"a local Ray started and ran a task on {ray.cluster_resources().get('CPU', 0):g} CPUs"
+        yield (
+            answer == 2,
+            f"a local Ray started and ran a task on {ray.cluster_resources().get('CPU', 0):g} CPUs",
+        )
     finally:
         ray.shutdown()
 
@@ -94,7 +97,10 @@ def _mlflow() -> Iterator[Finding]:
         left = tracker.close(60.0)
         back = [] if left else load_runs(uri, "doctor")
         ok = bool(back) and back[0].get("metrics.answer") == 42.0
-        yield ok, "a number went into an SQLite store and came back" if ok else f"{left} events were not delivered"
+        yield (
+            ok,
+            "a number went into an SQLite store and came back" if ok else f"{left} events were not delivered",
+        )
 
 
 def _disk() -> Iterator[Finding]:

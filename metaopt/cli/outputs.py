@@ -1,5 +1,6 @@
 """What a finished search leaves behind and says."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from metaopt.analysis.figures import draw_samples, draw_schedules
 from metaopt.analysis.leaderboard import leaderboard
-from metaopt.schedules import ScheduleArtifact, build_schedule, save_schedule
+from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.export import artifact, scored
 from metaopt.search.folder import grid_name, manifest_of, trial_folder
 from metaopt.search.optuna_space import TrialRow
@@ -79,13 +80,15 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "" if value != value else f"{value:.3g}"
+        return "" if math.isnan(value) else f"{value:.3g}"
     return "" if value is None else str(value)
 
 
 def print_next(console: Console, folder: Path, study_source: str, study: Study) -> None:
     """Where things are, and what to type next."""
-    task = study.spec.tasks[-1].data
+    schedule = folder / SCHEDULE
+    train = f"metaopt train --task {study.spec.tasks[-1].data} --schedule {schedule} --seed 3 --out runs/train"
+    more = f"--out {folder} --resume --set search.trials={2 * study.spec.search.trials}"
     console.print(
         f"""
 {folder}/samples.png         samples, reference against best
@@ -93,9 +96,9 @@ def print_next(console: Console, folder: Path, study_source: str, study: Study) 
 {folder}/leaderboard.csv     every trial
 
 Compare all trials in the browser:   metaopt ui --study {folder}
-Train with the schedule:             metaopt train --task {task} --schedule {folder}/{SCHEDULE} --seed 3 --out runs/train
-Look at it:                          metaopt show {folder}/{SCHEDULE}
-Search on:                           metaopt search {study_source} --out {folder} --resume --set search.trials={2 * study.spec.search.trials}
+Train with the schedule:             {train}
+Look at it:                          metaopt show {schedule}
+Search on:                           metaopt search {study_source} {more}
 Follow it in your own PyTorch loop:  see "Use the schedule" in README.md""",
         highlight=False,
         markup=False,

@@ -18,7 +18,8 @@ _DELIVERY_S = 60.0
 def search(
     study: Annotated[str, typer.Argument(help="Name of a study that comes with metaopt, or a YAML file.")],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study; repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study. [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in that folder.")] = False,

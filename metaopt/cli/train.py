@@ -77,7 +77,12 @@ def _run(training: "Training", out: Path) -> "Record":
     from metaopt.training import save_training
     from metaopt.training.grid import grid_png
 
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         before = _recorded(out / _RECORDS)[: training.n_records]

@@ -136,6 +136,10 @@ class ScheduleController:
             fake_logits: D's outputs on generated images, likewise.
         """
         player = self.turn
+        if loss.dim() != 0:
+            raise ConfigError(f"`loss` must be a scalar, but got the shape {tuple(loss.shape)}.")
+        if player == "g" and not (real_logits is None and fake_logits is None):
+            raise ConfigError("`real_logits` and `fake_logits` must come with D's updates, but it is G's turn.")
         if player == "d":
             self.d_updates += 1
             self._gather_d(loss, real_logits, fake_logits)
@@ -178,7 +182,8 @@ class ScheduleController:
         self.controls = Controls(lr_g=lr_g, lr_d=lr_d, update_ratio=update_ratio)
         self._average_d = torch.tensor(state["average_d"])
         self._average_g = torch.tensor(state["average_g"])
-        self._log_norm = {k: None if v is None else torch.tensor(v) for k, v in state["log_norm"].items()}
+        norms = {k: None if v is None else torch.tensor(v, dtype=torch.float64) for k, v in state["log_norm"].items()}
+        self._log_norm = {"d": norms["d"], "g": norms["g"]}
         self._log_grad_ratio = state["log_grad_ratio"]
         self._apply()
 
@@ -262,11 +267,14 @@ class ScheduleLR(LRScheduler):
             iterations: number of ``step()`` calls that make up the budget, >= 1.
             last_epoch: as in PyTorch: -1 starts anew.
         """
-        if isinstance(schedule, ScheduleArtifact) and schedule.closed_loop:
+        if getattr(schedule, "closed_loop", False):
+            name = schedule.family if isinstance(schedule, ScheduleArtifact) else type(schedule).__name__
             raise ConfigError(
-                f"Family {schedule.family!r} reads live signals, which a learning rate scheduler does not see; "
-                "use ScheduleController."
+                f"The schedule must read progress alone, as a learning rate scheduler sees no live signals, "
+                f"but {name!r} reads them; use ScheduleController."
             )
+        if player not in ("d", "g"):
+            raise ConfigError(f"`player` must be 'd' or 'g', but got {player!r}.")
         if iterations < 1:
             raise ConfigError(f"`iterations >= 1` must hold, but got iterations={iterations!r}.")
         self.iterations = iterations

@@ -30,11 +30,14 @@ BASELINES: Mapping[str, NamedSchedule] = {
     "dcgan": _baseline(
         "dcgan", "constant", "Radford et al. 2016: Adam 2e-4 for both", lr_g=2e-4, lr_d=2e-4, update_ratio=1.0
     ),
-    "ttur": _baseline(
-        "ttur", "ttur", "Heusel et al. 2017, DCGAN on CIFAR-10: D 1e-4, G 5e-4", lr_g=5e-4, lr_d=1e-4
-    ),
+    "ttur": _baseline("ttur", "ttur", "Heusel et al. 2017, DCGAN on CIFAR-10: D 1e-4, G 5e-4", lr_g=5e-4, lr_d=1e-4),
     "wgan_gp": _baseline(
-        "wgan_gp", "constant", "Gulrajani et al. 2017: 1e-4, n_critic 5", lr_g=1e-4, lr_d=1e-4, update_ratio=5.0
+        "wgan_gp",
+        "constant",
+        "Gulrajani et al. 2017: 1e-4, n_critic 5",
+        lr_g=1e-4,
+        lr_d=1e-4,
+        update_ratio=5.0,
     ),
     "sngan": _baseline(
         "sngan",

@@ -68,18 +68,14 @@ def _ratio(name: str = "update_ratio") -> Parameter:
 
 
 def _number(name: str, low: float, high: float, default: float, meaning: str, *, log: bool = False) -> Parameter:
-    return Parameter(
-        name=name, bounds=(low, high), search=(low, high), log=log, default=default, meaning=meaning
-    )
+    return Parameter(name=name, bounds=(low, high), search=(low, high), log=log, default=default, meaning=meaning)
 
 
 RATES = (_lr("lr_g", "G"), _lr("lr_d", "D"), _ratio())
 
 
 def _constant(*, lr_g: float, lr_d: float, update_ratio: float) -> Schedule:
-    return OpenLoop(
-        lr_g=curves.constant(lr_g), lr_d=curves.constant(lr_d), update_ratio=curves.constant(update_ratio)
-    )
+    return OpenLoop(lr_g=curves.constant(lr_g), lr_d=curves.constant(lr_d), update_ratio=curves.constant(update_ratio))
 
 
 def _power_decay(*, lr_g: float, lr_d: float, update_ratio: float, power: float) -> Schedule:
@@ -124,7 +120,7 @@ MAX_F = 10.0
 
 
 def _constant_gap_aware(controls: Controls) -> dict[str, float] | None:
-    if controls.lr_d > MAX_LR / MAX_F:  # the bound of its base rate: the largest multiplier stays below MAX_LR
+    if controls.lr_d > MAX_LR / MAX_F:  # else its largest multiplier could exceed MAX_LR
         return None
     return _controls(controls) | {"h_min": 1.0, "f_max": 1.0, "x_min": 0.1, "x_max": 0.1}
 
@@ -152,7 +148,7 @@ FAMILIES: Mapping[str, Family] = {
         build=_cosine,
         constants=lambda c: _controls(c) | {"final_share": 1.0},
         closed_loop=False,
-        source="lr(t) = lr (f + (1 - f) (1 + cos(pi t)) / 2) (Loshchilov & Hutter, ICLR 2017), constant ratio",
+        source="lr(t) = lr (f + (1 - f) (1 + cos(pi t)) / 2) (Loshchilov & Hutter 2017), constant ratio",
     ),
     "ttur": Family(
         name="ttur",
@@ -208,7 +204,7 @@ def find_family(name: str) -> Family:
 
 
 def check_params(family: Family, params: Mapping[str, object]) -> dict[str, float]:
-    """`params` as floats if they are exactly the family's, finite and inside their bounds; ConfigError if not."""
+    """`params` as floats if they are exactly the family's, finite and in bounds; ConfigError if not."""
     names = [parameter.name for parameter in family.parameters]
     for name in params:
         if name not in names:
@@ -221,9 +217,8 @@ def check_params(family: Family, params: Mapping[str, object]) -> dict[str, floa
         if not is_finite_number(value):
             raise ConfigError(f"`params.{parameter.name}` must be a finite number, but got {value!r}.")
         if not low <= value <= high:
-            raise ConfigError(
-                f"`{low:g} <= params.{parameter.name} <= {high:g}` must hold, but got {parameter.name}={value!r}."
-            )
+            rule = f"{low:g} <= params.{parameter.name} <= {high:g}"
+            raise ConfigError(f"`{rule}` must hold, but got {parameter.name}={value!r}.")
     return {name: float(params[name]) for name in names}  # type: ignore[arg-type]
 
 

@@ -1,7 +1,9 @@
 """Schedules that read live signals."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from metaopt.errors import ConfigError
 from metaopt.schedules.types import Controls, Signals, State
 
 
@@ -19,6 +21,9 @@ class GapAware:
     The averaging lives in the signal; the schedule itself has no state.
     """
 
+    closed_loop: ClassVar[bool] = True
+    """It reads signals other than progress."""
+
     lr_g: float
     """Learning rate of G, constant."""
     lr_d: float
@@ -33,6 +38,15 @@ class GapAware:
     """Gap below V* at which the smallest multiplier is reached, as a fraction of V*, > 0."""
     x_max: float = 0.1
     """Gap above V* at which the largest multiplier is reached, as a fraction of V*, > 0."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.h_min <= 1:
+            raise ConfigError(f"`0 < h_min <= 1` must hold, but got h_min={self.h_min!r}.")
+        if not self.f_max >= 1:
+            raise ConfigError(f"`f_max >= 1` must hold, but got f_max={self.f_max!r}.")
+        for name, value in (("x_min", self.x_min), ("x_max", self.x_max)):
+            if not value > 0:
+                raise ConfigError(f"`{name} > 0` must hold, but got {name}={value!r}.")
 
     def init(self) -> State:
         """No state."""

@@ -1,4 +1,4 @@
-"""Whose turn it is: an update ratio spent by error diffusion, so that any float is honoured in the long run."""
+"""Whose turn it is: an update ratio spent by error diffusion, honouring any float in the long run."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The vocabulary of schedules: what a schedule reads (Signals), what it sets (Controls), and how it is called."""
+"""The vocabulary of schedules: what one reads (Signals), what it sets (Controls), and how it is called."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MIN_UPDATE_RATIO = 1 / 8
 MAX_UPDATE_RATIO = 8.0
 
 State = tuple[float, ...]
-"""State of a schedule: plain numbers, so that it can be saved as JSON. Open-loop schedules have none: ``()``."""
+"""State of a schedule: plain numbers, to be saved as JSON. Open-loop schedules have none: ``()``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,14 +31,12 @@ class Controls:
             if not 0 <= value <= MAX_LR:
                 raise ConfigError(f"`0 <= {name} <= {MAX_LR:g}` must hold, but got {name}={value!r}.")
         if not MIN_UPDATE_RATIO <= self.update_ratio <= MAX_UPDATE_RATIO:
-            raise ConfigError(
-                f"`1/8 <= update_ratio <= 8` must hold, but got update_ratio={self.update_ratio!r}."
-            )
+            raise ConfigError(f"`1/8 <= update_ratio <= 8` must hold, but got update_ratio={self.update_ratio!r}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signals:
-    """Live statistics that a schedule may read. All are scale-free; the defaults are those of a balanced game.
+    """Live statistics that a schedule may read. All are scale-free; defaults are those of a balanced game.
 
     Every average is exponential with decay 0.95 per update of the player it is about; ``log_grad_ratio`` with
     decay 0.5 per measurement. How they are taken: ``metaopt.integrations.torch``.
@@ -47,9 +45,9 @@ class Signals:
     progress: float
     """Fraction of the budget that is spent, in [0, 1]."""
     loss_gap: float = 0.0
-    """``V / V* - 1`` with ``V`` the average discriminator loss and ``V*`` its ideal value; < 0: D is winning."""
+    """``V / V* - 1`` with ``V`` the average loss of D and ``V*`` its ideal value; < 0: D is winning."""
     d_sign: float = 0.0
-    """Average of ``sign D(x)`` over real images, in [-1, 1]; near 1: D knows the training images (Karras 2020)."""
+    """Average of ``sign D(x)``, x real, in [-1, 1]; near 1: D knows the training images (Karras 2020)."""
     d_accuracy: float = 0.5
     """Average share of images that D puts on the right side of 0, in [0, 1]."""
     g_loss: float = 0.5
@@ -75,5 +73,5 @@ class Schedule(Protocol):
         ...
 
     def step(self, state: State, signals: Signals) -> tuple[State, Controls]:
-        """Controls to use now, and the state to pass next time. Called before every update of either player."""
+        """Controls to use now, and the state to pass next time. Called before each update of either player."""
         ...

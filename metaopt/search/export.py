@@ -62,15 +62,19 @@ def artifact(manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow]) -> Sch
         trained_on=tuple(manifest.tasks),
         score=row.verdict.score if row.verdict else None,
         baselines={other.name: score for score, other in scored(rows) if other.name},
-        provenance={
-            "study": manifest.name,
-            "study_key": manifest.key,
-            "trial": row.number,
-            "trial_uid": f"{manifest.name}-{manifest.key}-{row.number:05d}",
-            "status": row.verdict.status if row.verdict else "running",
-            "reference": manifest.reference,
-            "seeds": " ".join(str(seed) for seed in manifest.seeds),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        | {f"version.{package}": version(package) for package in _PACKAGES},
+        provenance=_provenance(manifest, row),
     )
+
+
+def _provenance(manifest: Manifest, row: TrialRow) -> dict[str, str | int | float | None]:
+    origin: dict[str, str | int | float | None] = {
+        "study": manifest.name,
+        "study_key": manifest.key,
+        "trial": row.number,
+        "trial_uid": f"{manifest.name}-{manifest.key}-{row.number:05d}",
+        "status": row.verdict.status if row.verdict else "running",
+        "reference": manifest.reference,
+        "seeds": " ".join(str(seed) for seed in manifest.seeds),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return origin | {f"version.{package}": version(package) for package in _PACKAGES}

@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from metaopt.errors import StorageError
-from metaopt.search.study import Range, Study
+from metaopt.search.study import Study
 
 JOURNAL = "optuna.journal"
 _RESULT, _RAY_TRIAL, _NAME = "result", "ray_trial_id", "schedule"
@@ -77,9 +77,7 @@ class Proposals:
             storage=_open(folder / JOURNAL), study_name=study.name, direction="minimize", load_if_exists=True
         )
         for first in study.first:
-            self._study.enqueue_trial(
-                dict(first.params), user_attrs={_NAME: first.schedule.name}, skip_if_exists=True
-            )
+            self._study.enqueue_trial(dict(first.params), user_attrs={_NAME: first.schedule.name}, skip_if_exists=True)
         self._orphans = list(self._trials(TrialState.RUNNING))
 
     def ask(self, ray_trial_id: str) -> Proposal | None:

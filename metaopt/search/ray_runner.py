@@ -33,7 +33,7 @@ _QUIET = {
 }
 
 
-class _SessionSearcher(Searcher):  # type: ignore[misc]
+class _SessionSearcher(Searcher):
     """Hands the session's jobs to Tune and what comes back to the session.
 
     An exception in a searcher would end Tune with a traceback, so the first one is kept in `failure`, and no
@@ -53,9 +53,7 @@ class _SessionSearcher(Searcher):  # type: ignore[misc]
         if SLICE in result:
             self._guarded(lambda: self._session.on_slice(trial_id, result.pop(SLICE)))
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         result = result or {}
         self.on_trial_result(trial_id, result)  # Tune hands the last result in here only
         if not error:  # errors come with their text in `on_death`
@@ -87,7 +85,7 @@ class _SessionSearcher(Searcher):  # type: ignore[misc]
             self._observe(self._session)
 
 
-class _Deaths(tune.Callback):  # type: ignore[misc]
+class _Deaths(tune.Callback):
     def __init__(self, searcher: _SessionSearcher) -> None:
         self._searcher = searcher
 
@@ -99,7 +97,7 @@ class _Deaths(tune.Callback):  # type: ignore[misc]
         self._searcher.on_death(trial.trial_id, log.read_text() if log and log.exists() else "The worker died.")
 
 
-class _StopOnFailure(tune.Stopper):  # type: ignore[misc]
+class _StopOnFailure(tune.Stopper):
     def __init__(self, searcher: _SessionSearcher) -> None:
         self._searcher = searcher
 
@@ -134,8 +132,13 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
         warnings.simplefilter("ignore")
         try:
             address = os.environ.get("RAY_ADDRESS", "local")
-            local = {"include_dashboard": False} if address == "local" else {}
-            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
+            dashboard = False if address == "local" else None  # None: leave a running cluster as it is
+            ray.init(
+                address=address,
+                include_dashboard=dashboard,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
             logging.getLogger("ray").setLevel(logging.CRITICAL)
             _tuner(study, session, searcher, scratch).fit()
         finally:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from metaopt.errors import ConfigError
 from metaopt.gan import Task
 from metaopt.schedules import build_schedule
 from metaopt.search.session import Job, Slice
@@ -31,11 +32,13 @@ class Plan:
     device: str
 
 
-class TrainJob(tune.Trainable):  # type: ignore[misc]
+class TrainJob(tune.Trainable):
     """Trains one job; the process and what it has loaded are kept for the next one."""
 
-    def setup(self, config: dict[str, Any], plan: Plan) -> None:
-        """Take the first job of this process."""
+    def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
+        """Take the first job of this process; Tune passes the plan beside the job's config."""
+        if plan is None:
+            raise ConfigError("`plan` must be given, with `tune.with_parameters`.")
         torch.set_num_threads(1)
         self._plan = plan
         self.reset_config(config)

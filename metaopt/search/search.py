@@ -37,11 +37,7 @@ class Search:
 
 def tracking_uri(own: str | None, folder: Path) -> str:
     """The study's own, or MLFLOW_TRACKING_URI, or an SQLite file in the folder."""
-    return (
-        own
-        or os.environ.get("MLFLOW_TRACKING_URI")
-        or f"sqlite:///{(folder / 'mlflow.db').absolute()}"
-    )
+    return own or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder / 'mlflow.db').absolute()}"
 
 
 @contextmanager

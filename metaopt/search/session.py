@@ -74,7 +74,12 @@ class Session:
     """The state of one run of the driver. Every method may raise StorageError when the disk is full."""
 
     def __init__(
-        self, study: Study, folder: Path, content_hashes: Sequence[str], proposals: Proposals, tracker: Tracker
+        self,
+        study: Study,
+        folder: Path,
+        content_hashes: Sequence[str],
+        proposals: Proposals,
+        tracker: Tracker,
     ) -> None:
         """Take up the study where its records stand.
 
@@ -119,7 +124,10 @@ class Session:
         if self._untaken:
             schedule = self.study.reference.schedule
             return Job(
-                kind="reference", family=schedule.family, params=schedule.params, training=self._untaken.pop(0)
+                kind="reference",
+                family=schedule.family,
+                params=schedule.params,
+                training=self._untaken.pop(0),
             )
         proposal = self.proposals.ask(job_id)
         if proposal is None:
@@ -233,7 +241,12 @@ class Session:
     def _log(self, number: int, records: Mapping[int, Sequence[Record]]) -> None:
         now_ms = time.time_ns() // 1_000_000
         points = [
-            Point(key=f"{self.trainings.label(i)}/{key}", value=value, step=round(record.iteration), timestamp_ms=now_ms)
+            Point(
+                key=f"{self.trainings.label(i)}/{key}",
+                value=value,
+                step=round(record.iteration),
+                timestamp_ms=now_ms,
+            )
             for i, part in records.items()
             for record in part
             for key, value in _metrics(record).items()

@@ -195,22 +195,26 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
     tasks = tuple(_task(spec, i, task, at("tasks", i)) for i, task in enumerate(spec.tasks))
     for i, task in enumerate(tasks):
         if task.name in [other.name for other in tasks[:i]]:
-            raise ConfigError(f"{at('tasks', i)}: names of tasks must differ, but `{task.name}` is there twice; set `name`.")
+            raise ConfigError(
+                f"{at('tasks', i)}: names of tasks must differ, but `{task.name}` is there twice; set `name`."
+            )
     if len(set(spec.seeds)) < len(spec.seeds):
         raise ConfigError(f"{at('seeds')}: `seeds` must differ, but got {spec.seeds!r}.")
-    with _located(at("schedule", "family")):
+    with _Located(at("schedule", "family")):
         family = find_family(spec.schedule.family)
     space = {
         parameter.name: Range(low=parameter.search[0], high=parameter.search[1], log=parameter.log)
         for parameter in family.parameters
     }
     for key, value in spec.schedule.ranges.items():
-        with _located(at("schedule", "ranges", key)):
+        with _Located(at("schedule", "ranges", key)):
             space[key] = _range(family, key, value)
     first = [_first("reference", spec.reference, family, space, at("reference"))]
     for i, baseline in enumerate(spec.baselines):
         if baseline in [other.schedule.name for other in first]:
-            raise ConfigError(f"{at('baselines', i)}: `reference` and `baselines` must differ, but {baseline!r} is there twice.")
+            raise ConfigError(
+                f"{at('baselines', i)}: `reference` and `baselines` must differ, but {baseline!r} is there twice."
+            )
         first.append(_first("baseline", baseline, family, space, at("baselines", i)))
     if spec.search.trials < len(first):
         raise ConfigError(
@@ -220,7 +224,7 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
     return Study(spec=spec, tasks=tasks, family=family, space=space, first=tuple(first))
 
 
-class _located:
+class _Located:
     """Put the place in front of a ConfigError."""
 
     def __init__(self, place: str) -> None:
@@ -234,7 +238,7 @@ class _located:
 
 
 def _task(spec: StudySpec, i: int, task: TaskSpec, place: str) -> Task:
-    with _located(place):
+    with _Located(place):
         overrides = task.model_dump(exclude={"data"}, exclude_none=True)
         return task_from_spec(task.data, evaluations=spec.evaluations, **overrides)
 
@@ -244,25 +248,23 @@ def _range(family: Family, key: str, value: float | RangeSpec) -> Range:
     if key not in parameters:
         near = get_close_matches(key, parameters, n=1)
         hint = f"; did you mean `{near[0]}`?" if near else "."
-        raise ConfigError(
-            f"family {family.name!r} has no parameter `{key}`{hint} Known: {', '.join(parameters)}."
-        )
+        raise ConfigError(f"family {family.name!r} has no parameter `{key}`{hint} Known: {', '.join(parameters)}.")
     low, high = parameters[key].bounds
     spec = value if isinstance(value, RangeSpec) else RangeSpec(low=float(value), high=float(value))
     log = parameters[key].log if spec.log is None else spec.log
     if isinstance(value, RangeSpec) and not spec.low < spec.high:
         raise ConfigError(f"`low < high` must hold for `{key}`, but got low={spec.low:g}, high={spec.high:g}.")
     if log and isinstance(value, RangeSpec) and spec.low <= 0:
-        raise ConfigError(f"`low > 0` must hold for `{key}`, which is searched on a log scale, but got low={spec.low:g}.")
-    if not low <= spec.low <= spec.high <= high:
         raise ConfigError(
-            f"`{key}` must lie in [{low:g}, {high:g}], but got low={spec.low:g}, high={spec.high:g}."
+            f"`low > 0` must hold for `{key}`, which is searched on a log scale, but got low={spec.low:g}."
         )
+    if not low <= spec.low <= spec.high <= high:
+        raise ConfigError(f"`{key}` must lie in [{low:g}, {high:g}], but got low={spec.low:g}, high={spec.high:g}.")
     return Range(low=spec.low, high=spec.high, log=log and spec.low > 0)
 
 
 def _first(role: str, name: str, family: Family, space: Mapping[str, Range], place: str) -> FirstTrial:
-    with _located(place):
+    with _Located(place):
         schedule = named_schedule(name)
         params = as_point_of(schedule, family)
         if params is None:

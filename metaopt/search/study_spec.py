@@ -4,8 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT = "metaopt.study/1"
-
 
 class _Spec(BaseModel):
     model_config = ConfigDict(
@@ -85,7 +83,7 @@ class TrackingSpec(_Spec):
 class StudySpec(_Spec):
     """A study file."""
 
-    format: Literal["metaopt.study/1"] = FORMAT
+    format: Literal["metaopt.study/1"] = "metaopt.study/1"
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     """Letters, digits, dots, dashes and underscores; also the name of the MLflow experiment."""
     description: str = ""

@@ -110,7 +110,7 @@ def _migrate_into(path: Path) -> None:
 
 class _Silencer(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return not getattr(_here, "silent", False)
+        return record.name.startswith("metaopt.") or not getattr(_here, "silent", False)
 
 
 _silencer = _Silencer()

@@ -44,6 +44,7 @@ def load_curve(tracking_uri: str, run_id: str, key: str) -> list[tuple[int, floa
         MetaoptError: the store does not answer.
     """
     with _reading(tracking_uri) as client:
+        client.get_run(run_id)  # for its error: an unknown run has an empty history
         history = client.get_metric_history(run_id, entity_key(key))
     return sorted({m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}.items())
 

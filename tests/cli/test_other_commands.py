@@ -46,7 +46,9 @@ def test_doctor_checks_what_a_search_needs() -> None:
 def test_readme_loop_follows_the_file(tmp_path: Path) -> None:
     params = {"lr_g": 2e-3, "lr_d": 1e-3, "update_ratio": 1.5, "power": 1.0}
     save_schedule(ScheduleArtifact(family="power_decay", params=params), tmp_path / "best_schedule.json")
-    code = next(block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "controller" in block)
+    code = next(
+        block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "controller" in block
+    )
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
     ending = (
         "import json; print(json.dumps([controller.d_updates, controller.g_updates, opt_g.param_groups[0]['lr'], "
@@ -77,7 +79,16 @@ def test_ui_serves_the_store_of_a_study_on_loopback(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "metaopt.cli.main", "ui", "--study", str(tmp_path / "out"), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "metaopt.cli.main",
+        "ui",
+        "--study",
+        str(tmp_path / "out"),
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as server:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from metaopt.analysis.leaderboard import leaderboard
+from metaopt.analysis.runs import study_runs
 from PIL import Image
 from search_checks import check_whole
 from studies import metaopt, tiny_study, write_study
 
-from metaopt.analysis.leaderboard import leaderboard
-from metaopt.analysis.runs import study_runs
 from metaopt.schedules import load_schedule
 from metaopt.search.optuna_space import read_rows
 from metaopt.tracking import load_curve, load_runs
@@ -128,7 +128,13 @@ def test_show_says_what_it_is_and_draws_it(finished: Path, tmp_path: Path) -> No
 def test_resuming_a_finished_study_changes_nothing(finished: Path) -> None:
     before = read_rows(finished, "tiny")
     again = metaopt(
-        "search", finished.parent / "study.yaml", "--out", finished, "--resume", "--set", f"search.trials={N_TRIALS}"
+        "search",
+        finished.parent / "study.yaml",
+        "--out",
+        finished,
+        "--resume",
+        "--set",
+        f"search.trials={N_TRIALS}",
     )
     assert again.returncode == 0, again.stderr
     assert check_whole(finished, "tiny", N_TRIALS, n_points=42) == before

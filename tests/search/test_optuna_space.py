@@ -85,7 +85,9 @@ def test_trials_of_a_dead_driver_are_proposed_again_as_they_were(tmp_path: Path)
     assert states == ["COMPLETE"] * 4 + ["RUNNING"]
 
 
-def test_a_trial_cut_off_while_its_parameters_were_drawn_is_completed_with_the_same_ones(tmp_path: Path) -> None:
+def test_a_trial_cut_off_while_its_parameters_were_drawn_is_completed_with_the_same_ones(
+    tmp_path: Path,
+) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     whole.mkdir()
     torn.mkdir()

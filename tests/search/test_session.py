@@ -31,9 +31,7 @@ def slices(session: Session, job: Job) -> Iterable[Slice]:
     n = session.study.spec.evaluations
     schedule = build_schedule(job.family, job.params)
     indices = [job.training] if job.kind == "reference" else range(len(session.trainings))
-    trainings = {
-        i: Training(session.trainings.task(i), schedule, session.trainings.id(i)[1]) for i in indices
-    }
+    trainings = {i: Training(session.trainings.task(i), schedule, session.trainings.id(i)[1]) for i in indices}
     for k in range(1, n + 1):
         yield Slice(records={i: list(t.run(k / n)) for i, t in trainings.items()}, wall_s=0.1)
 

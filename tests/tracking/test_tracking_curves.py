@@ -62,9 +62,7 @@ def test_repeated_and_earlier_steps_are_dropped_key_by_key():
 
 
 def test_final_metrics_end_their_curve_or_stand_at_step_zero():
-    events = list(
-        CurveFilter().reduce([logged("t", point(0, 1.0), point(10, 2.0)), ended("t", fid=1.5, score=3.0)])
-    )
+    events = list(CurveFilter().reduce([logged("t", point(0, 1.0), point(10, 2.0)), ended("t", fid=1.5, score=3.0)]))
     assert points_of(events)[2:] == [point(10, 1.5, time_ms=9), point(0, 3.0, key="score", time_ms=9)]
     assert isinstance(events[-1], EndTrial) and events[-1].metrics == {}
 
@@ -92,9 +90,7 @@ def test_points_of_a_run_are_joined_up_to_its_next_other_event():
 RUNS = st.sampled_from("ab")
 STREAMS = st.lists(
     st.one_of(
-        st.builds(
-            lambda uid, step, value: logged(uid, point(step, value)), RUNS, st.integers(0, 9), st.floats()
-        ),
+        st.builds(lambda uid, step, value: logged(uid, point(step, value)), RUNS, st.integers(0, 9), st.floats()),
         st.builds(lambda uid, value: ended(uid, fid=value), RUNS, st.floats()),
         st.builds(lambda uid: StartTrial(time_ms=0, uid=uid, name="", params={}, tags={}), RUNS),
     ),

@@ -90,9 +90,7 @@ def test_events_arrive_in_order_and_close_says_that_nothing_is_left(tmp_path):
     assert t.close(WAIT_S) == 0
     assert [k for k in kinds(sink.events) if k is not Log] == [StartStudy, StartTrial, EndTrial, EndStudy]
     assert steps(sink.events) == [0, 1, 2, 3, 4]
-    assert kinds(sink.events).index(EndTrial) > max(
-        i for i, e in enumerate(sink.events) if isinstance(e, Log)
-    )
+    assert kinds(sink.events).index(EndTrial) > max(i for i, e in enumerate(sink.events) if isinstance(e, Log))
 
 
 def test_a_refused_event_is_reported_once_and_blocks_nothing(tmp_path, caplog):

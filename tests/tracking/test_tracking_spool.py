@@ -72,9 +72,7 @@ def test_acknowledged_events_are_not_pending_after_a_reopening(tmp_path):
     assert again.read(again.acknowledged)[0] == [event(2)]
 
 
-@pytest.mark.parametrize(
-    "note", ["", "garbage", "[]", '{"uid": "another", "offset": 99}', "beyond", "mid-line"]
-)
+@pytest.mark.parametrize("note", ["", "garbage", "[]", '{"uid": "another", "offset": 99}', "beyond", "mid-line"])
 def test_a_useless_acknowledgement_only_means_to_send_again(tmp_path, note):
     path = tmp_path / "events.jsonl"
     spool = filled(path, 2)
@@ -122,9 +120,7 @@ def test_garbage_in_the_middle_is_reported_and_skipped(tmp_path, caplog):
     assert caplog.text.count("skipped a line") == 2
 
 
-@pytest.mark.parametrize(
-    "content", ["hello\n", '{"format": "metaopt.spool/2", "uid": "a"}\n', "[]\n", "{}\n"]
-)
+@pytest.mark.parametrize("content", ["hello\n", '{"format": "metaopt.spool/2", "uid": "a"}\n', "[]\n", "{}\n"])
 def test_a_file_that_is_no_spool_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "events.jsonl"
     path.write_text(content)
