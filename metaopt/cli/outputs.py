@@ -1,6 +1,6 @@
 """What a finished search leaves behind and says."""
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,32 +9,50 @@ from rich.table import Table
 
 from metaopt.analysis.figures import draw_samples, draw_schedules
 from metaopt.analysis.leaderboard import leaderboard
+from metaopt.errors import MetaoptError
 from metaopt.schedules import ScheduleArtifact, save_schedule
-from metaopt.search.export import artifact, scored
-from metaopt.search.folder import grid_name, manifest_of, trial_folder
+from metaopt.search.export import artifact, mlflow_runs, scored
+from metaopt.search.folder import grid_name, manifest_of, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.session import Trainings
 from metaopt.search.study import Study
+from metaopt.tracking import register_schedule
 
 SCHEDULE = "best_schedule.json"
 _SHOWN = 10
 
 
 def write_outputs(folder: Path, study: Study, rows: Sequence[TrialRow]) -> list[Path]:
-    """Leaderboard as CSV; pictures and schedule.json of the best trial, if any trial counts. Returns the files."""
+    """Leaderboard as CSV, and pictures of the best trial if any trial counts. Returns the files."""
     table = folder / "leaderboard.csv"
     leaderboard(rows).to_csv(table, index=False)
     ranking = scored(rows)
     if not ranking:
         return [table]
     best = ranking[0][1]
-    schedule = artifact(manifest_of(study), best, rows)
+    schedule = artifact(manifest_of(study), best, rows, {})
     return [
         table,
-        save_schedule(schedule, folder / SCHEDULE),
         draw_schedules(folder / "best_schedule.png", _schedules(study, schedule, best.number)),
         draw_samples(folder / "samples.png", _columns(folder, study, best), _labels(study)),
     ]
+
+
+def publish_best(folder: Path, study: Study, rows: Sequence[TrialRow], uri: str) -> str | None:
+    """Write schedule.json of the best trial, and register it in MLflow; the URI there, if the store answered."""
+    ranking = scored(rows)
+    if not ranking:
+        return None
+    manifest, best = manifest_of(study), ranking[0][1]
+    runs = mlflow_runs(folder, manifest)
+    file = save_schedule(artifact(manifest, best, rows, runs), folder / SCHEDULE)
+    run_id = runs.get(trial_uid(study.name, study.key, best.number))
+    if run_id is None:
+        return None
+    try:
+        return register_schedule(uri, run_id, file, study.name)
+    except MetaoptError:  # the store has gone away since; a later --resume registers it
+        return None
 
 
 def _schedules(study: Study, best: ScheduleArtifact, number: int) -> dict[str, ScheduleArtifact]:
@@ -63,28 +81,34 @@ def _columns(folder: Path, study: Study, best: TrialRow) -> dict[str, list[Path]
 
 
 def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
-    """The best trials, how the others ended, and the published schedules wherever they stand."""
-    frame = leaderboard(rows)
-    shown = frame[(frame.index < _SHOWN) | (frame["schedule"] != "")]
-    columns = [name for name in frame.columns if name not in ("wall_s",)]
+    """The best trials, the published schedules wherever they stand, and how the others ended."""
+    places = {number: place for place, number in enumerate(leaderboard(rows)["trial"], start=1)}
+    shown = [row for row in rows if row.verdict and (places[row.number] <= _SHOWN or row.name)]
     table = Table(title="Leaderboard (score: mean ln FID / reference FID; lower is better)")
-    table.add_column("#", justify="right")
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("status", "schedule") else "right")
-    for place, row in shown.iterrows():
-        table.add_row(str(int(str(place)) + 1), *(_cell(row[name]) for name in columns))
+    for name in ("#", "trial", "score", "FID"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("schedule")
+    for row in sorted(shown, key=lambda row: places[row.number]):
+        table.add_row(str(places[row.number]), str(row.number), *_result(row), _schedule(row))
     console.print(table)
-    counts = frame["status"].value_counts()
-    console.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)
+    counts = Counter(row.verdict.status for row in rows if row.verdict)
+    console.print(", ".join(f"{count} {status}" for status, count in counts.most_common()), highlight=False)
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.3g}"
-    return "" if value is None else str(value)
+def _result(row: TrialRow) -> tuple[str, str]:
+    if row.verdict is None:
+        return "", ""
+    score = "" if row.verdict.score is None else f"{row.verdict.score:+.3f}"
+    counts = row.verdict.status in ("finished", "collapsed")
+    return score if counts else row.verdict.status, " ".join(f"{fid:.1f}" for fid in row.verdict.fids.values())
 
 
-def print_next(console: Console, folder: Path, study_source: str, study: Study) -> None:
+def _schedule(row: TrialRow) -> str:
+    params = " ".join(f"{name}={value:.3g}" for name, value in row.params.items())
+    return f"{row.name}: {params}" if row.name else params
+
+
+def print_next(console: Console, folder: Path, study_source: str, study: Study, model_uri: str | None) -> None:
     """Where things are, and what to type next."""
     schedule = folder / SCHEDULE
     train = f"metaopt train --task {study.spec.tasks[-1].data} --schedule {schedule} --seed 3 --out runs/train"
@@ -98,6 +122,7 @@ def print_next(console: Console, folder: Path, study_source: str, study: Study) 
 Compare all trials in the browser:   metaopt ui --study {folder}
 Train with the schedule:             {train}
 Look at it:                          metaopt show {schedule}
+Load it through MLflow:              {model_uri or "not registered: the tracking store did not answer"}
 Search on:                           metaopt search {study_source} {more}
 Follow it in your own PyTorch loop:  see "Use the schedule" in README.md""",
         highlight=False,

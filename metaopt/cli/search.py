@@ -73,7 +73,7 @@ def _resumable(source: str, folder: Path) -> Iterator[None]:
 
 
 def _conclude(running: "Search", console: "Console", source: str) -> None:
-    from metaopt.cli.outputs import print_leaderboard, print_next, write_outputs
+    from metaopt.cli.outputs import print_leaderboard, print_next, publish_best, write_outputs
 
     rows = running.session.rows()
     outputs = write_outputs(running.folder, running.study, rows)
@@ -88,4 +88,5 @@ def _conclude(running: "Search", console: "Console", source: str) -> None:
             "Add --resume to the same command to deliver them.",
             highlight=False,
         )
-    print_next(console, running.folder, source, running.study)
+    model_uri = publish_best(running.folder, running.study, rows, running.tracking_uri)
+    print_next(console, running.folder, source, running.study, model_uri)

@@ -21,8 +21,7 @@ def ui(
     import sys
 
     from metaopt.search.export import study_in
-    from metaopt.search.folder import study_folder
-    from metaopt.search.search import tracking_uri
+    from metaopt.search.folder import study_folder, tracking_uri
 
     folder = study_folder(study)
     manifest = study_in(folder)

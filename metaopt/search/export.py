@@ -1,15 +1,16 @@
 """A trial of a study as a schedule.json."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC
 from importlib.metadata import version
 from pathlib import Path
 
-from metaopt.errors import ConfigError
+from metaopt.errors import ConfigError, MetaoptError
 from metaopt.gan import LOSSES
 from metaopt.schedules import ScheduleArtifact
-from metaopt.search.folder import Manifest, read_manifest
+from metaopt.search.folder import Manifest, read_manifest, tracking_uri, trial_uid
 from metaopt.search.optuna_space import TrialRow, read_rows
+from metaopt.tracking import load_runs
 
 _PACKAGES = ("metaopt", "torch", "ray", "optuna", "mlflow")
 
@@ -40,20 +41,30 @@ def export_trial(folder: Path, number: int | None = None) -> ScheduleArtifact:
     """
     manifest = study_in(folder)
     rows = read_rows(folder, manifest.name)
+    runs = mlflow_runs(folder, manifest)
     ranking = scored(rows)
     if not ranking:
         raise ConfigError(f"Study {manifest.name!r} in {folder} has no trial with a score yet.")
     if number is None:
-        return artifact(manifest, ranking[0][1], rows)
+        return artifact(manifest, ranking[0][1], rows, runs)
     for row in rows:
         if row.number == number and row.verdict is not None and row.verdict.score is not None:
-            return artifact(manifest, row, rows)
+            return artifact(manifest, row, rows, runs)
     known = ", ".join(str(row.number) for _, row in ranking)
     raise ConfigError(f"Study {manifest.name!r} has no trial {number} with a score. Known: {known}.")
 
 
-def artifact(manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow]) -> ScheduleArtifact:
-    """A trial as an artifact, with the scores of the published schedules beside it."""
+def mlflow_runs(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """Trial uid -> id of its MLflow run; empty if the store does not answer."""
+    try:
+        runs = load_runs(tracking_uri(manifest.tracking_uri, folder), manifest.name)
+    except MetaoptError:
+        return {}
+    return {str(run["tags.metaopt.trial_uid"]): str(run["run_id"]) for run in runs}
+
+
+def artifact(manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow], runs: Mapping[str, str]) -> ScheduleArtifact:
+    """A trial as an artifact, with the scores of the published schedules beside it; `runs` as of `mlflow_runs`."""
     return ScheduleArtifact(
         family=manifest.family,
         params=row.params,
@@ -62,19 +73,21 @@ def artifact(manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow]) -> Sch
         trained_on=tuple(manifest.tasks),
         score=row.verdict.score if row.verdict else None,
         baselines={other.name: score for score, other in scored(rows) if other.name},
-        provenance=_provenance(manifest, row),
+        provenance=_provenance(manifest, row, runs),
     )
 
 
-def _provenance(manifest: Manifest, row: TrialRow) -> dict[str, str | int | float | None]:
+def _provenance(manifest: Manifest, row: TrialRow, runs: Mapping[str, str]) -> dict[str, str | int | float | None]:
+    uid = trial_uid(manifest.name, manifest.key, row.number)
     origin: dict[str, str | int | float | None] = {
         "study": manifest.name,
         "study_key": manifest.key,
         "trial": row.number,
-        "trial_uid": f"{manifest.name}-{manifest.key}-{row.number:05d}",
+        "trial_uid": uid,
+        "mlflow_run": runs.get(uid),
         "status": row.verdict.status if row.verdict else "running",
         "reference": manifest.reference,
         "seeds": " ".join(str(seed) for seed in manifest.seeds),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": row.ended.astimezone(UTC).isoformat(timespec="seconds") if row.ended else None,
     }
     return origin | {f"version.{package}": version(package) for package in _PACKAGES}

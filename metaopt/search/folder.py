@@ -28,6 +28,17 @@ def references(folder: Path) -> Path:
     return folder / "references"
 
 
+def trial_uid(name: str, key: str, number: int) -> str:
+    """One identity a trial, in MLflow and in schedule.json, from the study's name and key."""
+    return f"{name}-{key}-{number:05d}"
+
+
+def tracking_uri(own: str | None, folder: Path) -> str:
+    """The study's own, or MLFLOW_TRACKING_URI, or an SQLite file in the folder."""
+    default = f"sqlite:///{(folder / 'mlflow.db').absolute()}"
+    return own or os.environ.get("MLFLOW_TRACKING_URI") or default
+
+
 def trial_folder(folder: Path, number: int) -> Path:
     """What is kept of one trial: its schedule.json and its sample grids."""
     return folder / "trials" / f"{number:05d}"

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,10 @@ class TrialRow:
     """Optuna's: COMPLETE, FAIL, PRUNED, RUNNING, WAITING."""
     params: Mapping[str, float]
     name: str
+    """Name of the published schedule that it is, if it is one."""
     verdict: Verdict | None
+    ended: datetime | None
+    """When it was told, in local time."""
 
 
 _STATES = {"finished": TrialState.COMPLETE, "collapsed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -182,4 +186,5 @@ def _row(trial: FrozenTrial) -> TrialRow:
         params=dict(trial.params),
         name=trial.user_attrs.get(_NAME, ""),
         verdict=None if result is None else Verdict(**json.loads(result)),
+        ended=trial.datetime_complete,
     )

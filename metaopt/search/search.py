@@ -1,14 +1,13 @@
 """A search from its first look at the data to its last number delivered."""
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from metaopt.errors import StorageError
-from metaopt.search.folder import claim, locked
+from metaopt.search.folder import claim, locked, tracking_uri
 from metaopt.search.optuna_space import Proposals
 from metaopt.search.session import Session
 from metaopt.search.study import Study
@@ -33,11 +32,6 @@ class Search:
         from metaopt.search.ray_runner import run_on_ray
 
         run_on_ray(self.session, observe)
-
-
-def tracking_uri(own: str | None, folder: Path) -> str:
-    """The study's own, or MLFLOW_TRACKING_URI, or an SQLite file in the folder."""
-    return own or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder / 'mlflow.db').absolute()}"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from metaopt.errors import MetaoptError, StorageError
 from metaopt.gan import Task
 from metaopt.meta import TrainingCurve, TrainingId, curve, outcome, score
 from metaopt.meta.reference import Recorded, find, store, training_key
-from metaopt.search.folder import grid_name, references, trial_folder
+from metaopt.search.folder import grid_name, references, trial_folder, trial_uid
 from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
 from metaopt.search.study import Study
 from metaopt.tracking import Point, Status, Tracker
@@ -221,14 +221,16 @@ class Session:
         )
 
     def _tell(self, number: int, verdict: Verdict) -> None:
+        if isinstance(self.tracker.error, OSError):  # told now, it would never be trained again, and its curves missing
+            raise StorageError(f"{self.folder} could not be written: {self.tracker.error.strerror}.")
         self.proposals.tell(number, verdict)
         self._close_run(number, verdict)
 
     # Tracking
 
     def uid(self, number: int) -> str:
-        """One identity per trial, in Optuna, MLflow and on disk."""
-        return f"{self.study.name}-{self.study.key}-{number:05d}"
+        """The trial's identity in MLflow."""
+        return trial_uid(self.study.name, self.study.key, number)
 
     def _open_run(self, proposal: Proposal) -> None:
         self.tracker.start_trial(

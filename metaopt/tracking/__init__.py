@@ -7,6 +7,7 @@ from metaopt.tracking.mlflow_store import MlflowSink
 from metaopt.tracking.null import NullTracker
 from metaopt.tracking.read import load_curve, load_runs
 from metaopt.tracking.records import CsvWriter, JsonlWriter
+from metaopt.tracking.registry import register_schedule
 from metaopt.tracking.sender import SpooledTracker
 from metaopt.tracking.spool import Spool
 from metaopt.tracking.types import Point, Status, Tracker, Value
@@ -23,6 +24,7 @@ __all__ = [
     "load_curve",
     "load_runs",
     "open_tracker",
+    "register_schedule",
 ]
 
 SPOOL_NAME = "events.jsonl"

@@ -78,11 +78,12 @@ def experiment_id(client: "MlflowClient", name: str, tracking_uri: str) -> str:
 @contextmanager
 def silent() -> Iterator[None]:
     """Keep MLflow's log lines of this thread off the terminal: what matters comes back as exceptions."""
+    before = getattr(_here, "silent", False)
     _here.silent = True
     try:
         yield
     finally:
-        _here.silent = False
+        _here.silent = before
 
 
 def _make_sqlite(path: Path) -> None:
@@ -104,7 +105,8 @@ def _migrate_into(path: Path) -> None:
     from mlflow import MlflowClient
 
     fresh = path.with_name(f"{path.name}.new-{uuid.uuid4().hex}")
-    MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+    with silent():
+        MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
     fresh.replace(path)
 
 

@@ -100,9 +100,7 @@ class _StudyRuns:
 
     def _end(self, uid: str | None, event: EndTrial | EndStudy) -> None:
         run_id = self._id(uid)
-        points = [
-            Point(key=key, value=v, step=0, timestamp_ms=event.time_ms) for key, v in event.metrics.items()
-        ]
+        points = [Point(key=key, value=v, step=0, timestamp_ms=event.time_ms) for key, v in event.metrics.items()]
         _log_points(self._client, run_id, points)
         _set_tags(self._client, run_id, event.tags)
         self._client.set_terminated(run_id, event.status, event.time_ms)
@@ -116,12 +114,8 @@ class _StudyRuns:
     def _find(self, uid: str | None) -> str | None:
         # looked for even in a young study: an earlier attempt may have made the run and lost the answer
         if uid not in self._ids:
-            wanted = " and ".join(
-                f"tags.`{key}` = {_quoted(tag)}" for key, tag in self._identity(uid).items()
-            )
-            found = self._client.search_runs(
-                [self._experiment], wanted, order_by=["attributes.start_time ASC"]
-            )
+            wanted = " and ".join(f"tags.`{key}` = {_quoted(tag)}" for key, tag in self._identity(uid).items())
+            found = self._client.search_runs([self._experiment], wanted, order_by=["attributes.start_time ASC"])
             # trials may carry the study's uid as a tag of their own
             ids = [run.info.run_id for run in found if uid is not None or PARENT_TAG not in run.data.tags]
             if not ids:
@@ -130,9 +124,7 @@ class _StudyRuns:
         return self._ids[uid]
 
     def _create(self, uid: str | None, name: str, tags: Mapping[str, str], time_ms: int | None) -> str:
-        run = self._client.create_run(
-            self._experiment, start_time=time_ms, tags=_fitting(tags, MAX_TAG), run_name=name
-        )
+        run = self._client.create_run(self._experiment, start_time=time_ms, tags=_fitting(tags, MAX_TAG), run_name=name)
         self._ids[uid] = run.info.run_id
         return self._ids[uid]
 
@@ -180,8 +172,9 @@ def _log_points(client: "MlflowClient", run_id: str, points: Sequence[Point]) ->
 
 
 def _log_artifact(client: "MlflowClient", run_id: str, event: Artifact) -> None:
-    if not Path(event.path).exists():
-        log.warning("an artifact to be tracked does not exist (any more): %s", event.path)
+    # no folders: one that holds the store itself would be copied into itself without end
+    if not Path(event.path).is_file():
+        log.warning("an artifact must be a file that exists until it is sent, but is not: %s", event.path)
         return
     client.log_artifact(run_id, event.path, event.folder or None)
 
@@ -207,5 +200,7 @@ def _judged(error: Exception) -> Exception:
         either = {"BAD_REQUEST", "INTERNAL_ERROR"} if isinstance(error, RestException) else {"BAD_REQUEST"}
         return error if error.error_code in either else NotReadyError(str(error))
     if isinstance(error, OSError):
-        return NotReadyError(str(error)) if getattr(error, "response", None) is None else error
+        # that of requests when nobody answered has a response of None; a local disk's has none at all
+        unanswered = isinstance(error, ConnectionError | TimeoutError) or getattr(error, "response", 0) is None
+        return NotReadyError(str(error)) if unanswered else error
     return RefusedError(repr(error)) if isinstance(error, TypeError | ValueError) else error

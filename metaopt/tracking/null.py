@@ -9,12 +9,13 @@ from metaopt.tracking.types import Point, Status, Value
 class NullTracker:
     """Takes everything and keeps nothing."""
 
+    error: Exception | None = None
+    """Nothing can go wrong here."""
+
     def start_study(self, *, params: Mapping[str, Value], tags: Mapping[str, str]) -> None:
         """Do nothing."""
 
-    def start_trial(
-        self, uid: str, *, name: str, params: Mapping[str, Value], tags: Mapping[str, str]
-    ) -> None:
+    def start_trial(self, uid: str, *, name: str, params: Mapping[str, Value], tags: Mapping[str, str]) -> None:
         """Do nothing."""
 
     def log(self, uid: str, metrics: Sequence[Point]) -> None:
@@ -23,9 +24,7 @@ class NullTracker:
     def log_artifact(self, uid: str | None, path: Path, folder: str = "") -> None:
         """Do nothing."""
 
-    def end_trial(
-        self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]
-    ) -> None:
+    def end_trial(self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Do nothing."""
 
     def end_study(self, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ _PAGE = 1_000
 
 
 def load_runs(tracking_uri: str, experiment: str) -> list[dict[str, Any]]:
-    """The trials of an experiment in the order of their start, one flat dict each.
+    """The trials of an experiment in the order of their start (then name), one flat dict each.
 
     Keys: ``run_id``, ``name``, ``status`` (RUNNING, FINISHED, FAILED, KILLED), ``params.<key>`` (text),
     ``metrics.<key>`` (the last value of its curve; NaN also for an infinity), ``tags.<key>``.
@@ -26,14 +26,13 @@ def load_runs(tracking_uri: str, experiment: str) -> list[dict[str, Any]]:
         ConfigError: there is no such store or experiment.
         MetaoptError: the store does not answer.
     """
-    with _reading(tracking_uri) as client:
+    with reading(tracking_uri) as client:
         found = client.get_experiment_by_name(experiment)
         if found is None:
             names = sorted(e.name for e in client.search_experiments())
-            raise ConfigError(
-                f"{redacted(tracking_uri)} must hold the experiment {experiment!r}, but it holds {names}"
-            )
-        return [_row(run) for run in _runs(client, found.experiment_id) if PARENT_TAG in run.data.tags]
+            raise ConfigError(f"{redacted(tracking_uri)} must hold the experiment {experiment!r}, but it holds {names}")
+        runs = [run for run in _runs(client, found.experiment_id) if PARENT_TAG in run.data.tags]
+    return [_row(run) for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_name))]
 
 
 def load_curve(tracking_uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
@@ -43,14 +42,15 @@ def load_curve(tracking_uri: str, run_id: str, key: str) -> list[tuple[int, floa
         ConfigError: there is no such store or run.
         MetaoptError: the store does not answer.
     """
-    with _reading(tracking_uri) as client:
+    with reading(tracking_uri) as client:
         client.get_run(run_id)  # for its error: an unknown run has an empty history
         history = client.get_metric_history(run_id, entity_key(key))
     return sorted({m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}.items())
 
 
 @contextmanager
-def _reading(tracking_uri: str) -> Iterator["MlflowClient"]:
+def reading(tracking_uri: str) -> Iterator["MlflowClient"]:
+    """A client of a store that must be there; MLflow's errors become metaopt's."""
     path = sqlite_path(tracking_uri)
     if path is not None and not path.exists():
         raise ConfigError(f"a tracking store must exist to be read, but there is no file {path}")

@@ -63,9 +63,7 @@ class CsvWriter:
             ConfigError: it has a field without a column.
         """
         if unknown := record.keys() - set(self._fields):
-            raise ConfigError(
-                f"a record may have only the fields {self._fields}, but got {sorted(unknown)} too"
-            )
+            raise ConfigError(f"a record may have only the fields {self._fields}, but got {sorted(unknown)} too")
         self._rows.writerow([_plain(record.get(field)) for field in self._fields])
 
     def __enter__(self) -> Self:

@@ -70,9 +70,7 @@ class SpooledTracker:
         """See `Tracker`."""
         self._append(StartStudy(time_ms=_now_ms(), params=params, tags=tags))
 
-    def start_trial(
-        self, uid: str, *, name: str, params: Mapping[str, Value], tags: Mapping[str, str]
-    ) -> None:
+    def start_trial(self, uid: str, *, name: str, params: Mapping[str, Value], tags: Mapping[str, str]) -> None:
         """See `Tracker`."""
         self._append(StartTrial(time_ms=_now_ms(), uid=uid, name=name, params=params, tags=tags))
 
@@ -85,9 +83,7 @@ class SpooledTracker:
         """See `Tracker`."""
         self._append(Artifact(uid=uid, path=str(path.absolute()), folder=folder))
 
-    def end_trial(
-        self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]
-    ) -> None:
+    def end_trial(self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """See `Tracker`."""
         self._append(EndTrial(time_ms=_now_ms(), uid=uid, status=status, metrics=metrics, tags=tags))
 
@@ -175,9 +171,7 @@ class SpooledTracker:
                 log.warning("the tracking store refuses %.200r: %s", event, redacted(str(error)))
                 return True
             if not warned:
-                log.warning(
-                    "tracking store not ready, numbers wait in %s: %s", self._spool.path, redacted(str(error))
-                )
+                log.warning("tracking store not ready, numbers wait in %s: %s", self._spool.path, redacted(str(error)))
                 warned = True
             if not self._paused(pause_s):
                 return False

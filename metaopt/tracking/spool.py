@@ -179,9 +179,7 @@ class Spool:
             header = json.loads(line)
             found, uid = header["format"], header["uid"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{self.path} must begin with a {FORMAT} header, but got {line[:80]!r}"
-            ) from error
+            raise ArtifactError(f"{self.path} must begin with a {FORMAT} header, but got {line[:80]!r}") from error
         if found != FORMAT or not isinstance(uid, str):
             raise ArtifactError(f"{self.path}: `format == {FORMAT!r}` must hold, but got {found!r}")
         return uid, len(line) + 1

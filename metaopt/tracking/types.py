@@ -35,23 +35,22 @@ class Tracker(Protocol):
     `close` are ignored.
     """
 
+    error: Exception | None
+    """The first error of the spool's disk; numbers handed in since then may be lost. None: all is well."""
+
     def start_study(self, *, params: Mapping[str, Value], tags: Mapping[str, str]) -> None:
         """Open the parent run, or take it up again."""
 
-    def start_trial(
-        self, uid: str, *, name: str, params: Mapping[str, Value], tags: Mapping[str, str]
-    ) -> None:
+    def start_trial(self, uid: str, *, name: str, params: Mapping[str, Value], tags: Mapping[str, str]) -> None:
         """Open the run of a trial, or take it up again; ``uid`` is for the study, ``name`` for people."""
 
     def log(self, uid: str, metrics: Sequence[Point]) -> None:
         """Add points to the curves of a trial."""
 
     def log_artifact(self, uid: str | None, path: Path, folder: str = "") -> None:
-        """Attach a file to a trial, or to the parent run if ``uid`` is None. It is read when it is sent."""
+        """Attach a file (no folder) to a trial; to the parent run if ``uid`` is None. It is read when sent."""
 
-    def end_trial(
-        self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]
-    ) -> None:
+    def end_trial(self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Close the run of a trial. A final metric ends the curve of its name, at that curve's last step."""
 
     def end_study(self, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:

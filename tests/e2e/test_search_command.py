@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from metaopt.analysis.leaderboard import leaderboard
 from metaopt.analysis.runs import study_runs
@@ -103,6 +104,16 @@ def test_leaderboard_from_mlflow_agrees_with_the_record(finished: Path) -> None:
     assert list(runs["score"]) == list(table["score"])
 
 
+def test_best_schedule_is_a_registered_model_with_an_alias(finished: Path) -> None:
+    uri = f"sqlite:///{finished / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    best = load_schedule(finished / "best_schedule.json")
+    assert load_schedule(mlflow.artifacts.download_artifacts("models:/tiny@best/best_schedule.json")) == best
+    run = {run["tags.metaopt.trial_uid"]: run["run_id"] for run in load_runs(uri, "tiny")}
+    assert best.provenance["mlflow_run"] == run[best.provenance["trial_uid"]]
+    assert "models:/tiny@best/best_schedule.json" in (finished.parent / "said.txt").read_text()
+
+
 def test_export_of_any_trial(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "three.json"
     assert metaopt("export", "--study", finished, "--trial", 3, "--out", out).returncode == 0
@@ -138,6 +149,8 @@ def test_resuming_a_finished_study_changes_nothing(finished: Path) -> None:
     )
     assert again.returncode == 0, again.stderr
     assert check_whole(finished, "tiny", N_TRIALS, n_points=42) == before
+    versions = mlflow.MlflowClient(f"sqlite:///{finished / 'mlflow.db'}").search_model_versions("name = 'tiny'")
+    assert len(versions) == 1
 
 
 def test_folder_of_another_study_is_refused_and_left_alone(finished: Path, tmp_path: Path) -> None:
