@@ -1,5 +1,7 @@
 """What a finished search leaves behind and says."""
 
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +113,8 @@ def _schedule(row: TrialRow) -> str:
 def print_next(console: Console, folder: Path, study_source: str, study: Study, model_uri: str | None) -> None:
     """Where things are, and what to type next."""
     schedule = folder / SCHEDULE
-    train = f"metaopt train --task {study.spec.tasks[-1].data} --schedule {schedule} --seed 3 --out runs/train"
+    me = _program()
+    train = f"{me} train --task {study.spec.tasks[-1].data} --schedule {schedule} --seed 3 --out runs/train"
     more = f"--out {folder} --resume --set search.trials={2 * study.spec.search.trials}"
     console.print(
         f"""
@@ -119,13 +122,23 @@ def print_next(console: Console, folder: Path, study_source: str, study: Study, 
 {folder}/best_schedule.png   the best schedule over time
 {folder}/leaderboard.csv     every trial
 
-Compare all trials in the browser:   metaopt ui --study {folder}
+Compare all trials in the browser:   {me} ui --study {folder}
 Train with the schedule:             {train}
-Look at it:                          metaopt show {schedule}
+Look at it:                          {me} show {schedule}
 Load it through MLflow:              {model_uri or "not registered: the tracking store did not answer"}
-Search on:                           metaopt search {study_source} {more}
+Search on:                           {me} search {study_source} {more}
 Follow it in your own PyTorch loop:  see "Use the schedule" in README.md""",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
+
+
+def _program() -> str:
+    """What to type for metaopt: its name where that is found, else the path by which it was called."""
+    called = Path(sys.argv[0])
+    found = shutil.which("metaopt")
+    if (found is not None and Path(found).samefile(called)) or called.suffix == ".py":
+        return "metaopt"
+    here = Path.cwd()
+    return str(called.relative_to(here)) if called.is_relative_to(here) else str(called)

@@ -37,6 +37,7 @@ class SearchProgress:
     ) -> None:
         if self._live:
             self._live.stop()
+        self._console.print(f"search ended after {_clock(time.monotonic() - self._started)}", highlight=False)
 
     def __call__(self, session: Session) -> None:
         """Look at the session, at most a few times a second."""

@@ -60,9 +60,7 @@ def score(
     ConfigError if the two are not of the same trainings.
     """
     if set(curves) != set(reference):
-        raise ConfigError(
-            f"Trainings must be those of the reference {sorted(reference)}, but got {sorted(curves)}."
-        )
+        raise ConfigError(f"Trainings must be those of the reference {sorted(reference)}, but got {sorted(curves)}.")
     ratios = [
         math.log(max(curves[key].fid_at(evaluation), _SMALLEST_FID))
         - math.log(max(reference[key].fid_at(evaluation), _SMALLEST_FID))
@@ -76,6 +74,4 @@ def outcome(curves: Sequence[TrainingCurve]) -> Outcome | None:
     outcomes = {one.outcome for one in curves}
     if None in outcomes:
         return None
-    return next(
-        found for found in (Outcome.DIVERGED, Outcome.COLLAPSED, Outcome.FINISHED) if found in outcomes
-    )
+    return next(found for found in (Outcome.DIVERGED, Outcome.COLLAPSED, Outcome.FINISHED) if found in outcomes)

@@ -61,9 +61,7 @@ def _previous(path: Path) -> Path:
 def _check_identity(path: Path, state: dict[str, Any], ours: dict[str, Any]) -> None:
     for key in ("task", "data", "seed"):
         if state[key] != ours[key]:
-            raise ArtifactError(
-                f"{path}: `{key}` must be {ours[key]!r}, but the saved one is {state[key]!r}."
-            )
+            raise ArtifactError(f"{path}: `{key}` must be {ours[key]!r}, but the saved one is {state[key]!r}.")
 
 
 def _read(path: Path, training: Training) -> dict[str, Any]:

@@ -22,9 +22,7 @@ class CohortRecord:
 class Cohort:
     """Trainings of `schedule` on `tasks` x `seeds`, in that order."""
 
-    def __init__(
-        self, tasks: Sequence[Task], seeds: Sequence[int], schedule: Schedule, *, device: str = "cpu"
-    ) -> None:
+    def __init__(self, tasks: Sequence[Task], seeds: Sequence[int], schedule: Schedule, *, device: str = "cpu") -> None:
         self.trainings = [Training(task, schedule, seed, device=device) for task in tasks for seed in seeds]
 
     def advance(self, until: float) -> Iterator[CohortRecord]:

@@ -13,7 +13,7 @@ from studies import metaopt, tiny_study, write_study
 
 from metaopt.search.optuna_space import read_rows
 
-N_TRIALS = 10
+N_TRIALS = 16
 N_POINTS = 21
 
 
@@ -32,16 +32,22 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> None:
 
 
 def start_and_kill(study: Path, out: Path, after_s: float) -> None:
-    """Begin or go on with a search, and kill it `after_s` seconds after its first record."""
+    """Begin or go on with a search, and kill it `after_s` seconds after workers have begun to report."""
+    before = n_reported(out)
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--resume"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline and not (out / "optuna.journal").exists():
+    while process.poll() is None and time.monotonic() < deadline and n_reported(out) == before:
         time.sleep(0.05)
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:
         kill_tree(process)
+
+
+def n_reported(out: Path) -> int:
+    """Files made of what workers have reported so far."""
+    return len([*out.glob("references/*"), *out.glob("trials/*/*")])
 
 
 def ended(out: Path) -> dict[int, tuple[str, float | None]]:
@@ -60,7 +66,7 @@ def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> N
     moments = random.Random(seed)
     before: dict[int, tuple[str, float | None]] = {}
     for _ in range(3):
-        start_and_kill(study, out, moments.uniform(0.0, 14.0))
+        start_and_kill(study, out, moments.uniform(0.0, 2.5))
         after = ended(out)
         assert before.items() <= after.items(), "a finished trial was lost or run again"
         before = after

@@ -108,9 +108,7 @@ def test_a_fid_of_zero_is_a_finite_score() -> None:
 
 @pytest.mark.parametrize("keys", [IDS[:3], (*IDS[:3], ("digits", 2)), (*IDS, ("digits", 2)), ()])
 def test_other_trainings_than_the_reference_s_are_refused(keys: Sequence[TrainingId]) -> None:
-    with pytest.raises(
-        ConfigError, match=r"Trainings must be those of the reference \[\('digits', 0\), .*but got \["
-    ):
+    with pytest.raises(ConfigError, match=r"Trainings must be those of the reference \[\('digits', 0\), .*but got \["):
         score({key: _curve(1.0) for key in keys}, REFERENCE, 1)
 
 

@@ -21,9 +21,7 @@ from metaopt.schedules import BASELINES, NamedSchedule
 from metaopt.training import Outcome, Record, Training
 from metaopt.training.grid import grid_png
 
-TASK = Task(
-    name="tiny", data="digits", width=8, z_dim=4, batch=16, budget=20, evaluations=1, n_samples=50, size=8
-)
+TASK = Task(name="tiny", data="digits", width=8, z_dim=4, batch=16, budget=20, evaluations=1, n_samples=50, size=8)
 SCHEDULE = BASELINES["dcgan"]
 KEY = "0" * 32
 
@@ -72,18 +70,14 @@ def test_any_record_comes_back(
 
 
 def test_the_nan_of_a_diverged_training_comes_back(recorded: Recorded, tmp_path: Path) -> None:
-    last = replace(
-        recorded.records[-1], loss_d=float("nan"), outcome=Outcome.DIVERGED, fid=None, reason="lost"
-    )
+    last = replace(recorded.records[-1], loss_d=float("nan"), outcome=Outcome.DIVERGED, fid=None, reason="lost")
     store(tmp_path, KEY, Recorded(records=(*recorded.records[:-1], last), grids=()))
     found = find(tmp_path, KEY)
     assert found is not None
     assert repr(found.records[-1]) == repr(last)
 
 
-def test_a_second_training_under_the_key_takes_the_place_of_the_first(
-    recorded: Recorded, tmp_path: Path
-) -> None:
+def test_a_second_training_under_the_key_takes_the_place_of_the_first(recorded: Recorded, tmp_path: Path) -> None:
     store(tmp_path, KEY, recorded)
     other = replace(recorded, grids=(b"other",))
     store(tmp_path, KEY, other)
@@ -202,9 +196,7 @@ OTHER_TASK: dict[str, Any] = {
 
 
 def test_each_part_makes_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(OTHER_TASK) | {"name", "loss"} == {
-        field.name for field in fields(Task)
-    }  # there is one loss yet
+    assert set(OTHER_TASK) | {"name", "loss"} == {field.name for field in fields(Task)}  # there is one loss yet
     params = dict(SCHEDULE.params)
     keys = [
         _key(),

@@ -79,9 +79,7 @@ def test_the_untrained_networks_of_two_seeds_differ() -> None:
     assert len(fids) == 4
 
 
-@pytest.mark.parametrize(
-    "schedule", [constant(), closed_loop(1.5), knots()], ids=["constant", "closed", "knots"]
-)
+@pytest.mark.parametrize("schedule", [constant(), closed_loop(1.5), knots()], ids=["constant", "closed", "knots"])
 def test_slices_make_up_the_whole(schedule: Schedule) -> None:
     whole = trained(tiny_task(), schedule)
     training = Training(tiny_task(), schedule, 0)

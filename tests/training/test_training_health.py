@@ -85,9 +85,7 @@ def test_a_learning_rate_of_ten_diverges_at_once(seed: int) -> None:
 
 @pytest.mark.parametrize(("network", "lr"), [("mlp", 1.0), ("dcgan", 10.0)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_an_absurd_learning_rate_ends_early_in_one_way_or_the_other(
-    network: str, lr: float, seed: int
-) -> None:
+def test_an_absurd_learning_rate_ends_early_in_one_way_or_the_other(network: str, lr: float, seed: int) -> None:
     task = tiny_task(network=network, width=64 if network == "mlp" else 8, budget=200)
     records = trained(task, constant(lr_g=lr, lr_d=lr), seed)
     assert len(records) < N_RECORDS + 1

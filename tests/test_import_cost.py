@@ -1,0 +1,84 @@
+"""`import metaopt` and `metaopt --help` load nothing heavy, and what they promise is there when asked for."""
+
+import subprocess
+import sys
+
+import pytest
+
+import metaopt
+
+HEAVY = {
+    *("torch", "torchvision", "ray", "mlflow", "optuna", "pandas", "numpy", "scipy", "sklearn", "mlxtend"),
+    *("matplotlib", "PIL", "yaml", "safetensors", "sqlalchemy"),
+}  # pydantic is not among them: typer itself needs it to read options
+COMMANDS = ("search", "train", "export", "show", "doctor", "ui")
+
+_LOADED = "import sys; print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
+_HELP = """
+import sys
+from metaopt.cli.main import run
+for argv in {argvs!r}:
+    sys.argv = ["metaopt", *argv]
+    try:
+        run()
+    except SystemExit as end:
+        assert not end.code, end
+"""
+
+
+def output(code: str) -> str:
+    """What a fresh process prints that runs `code` and then says what it has loaded."""
+    command = [sys.executable, "-c", f"{code}\n{_LOADED}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def loaded(text: str) -> set[str]:
+    line = text.splitlines()[-1]
+    assert line.startswith("loaded ")
+    return set(line.split())
+
+
+def test_the_check_sees_a_heavy_import() -> None:
+    assert "numpy" in loaded(output("import numpy"))
+
+
+@pytest.mark.parametrize("code", ["import metaopt", "import metaopt; metaopt.__version__", "import metaopt.errors"])
+def test_import_metaopt_loads_nothing_heavy(code: str) -> None:
+    names = loaded(output(code))
+    assert "metaopt" in names
+    assert names & HEAVY == set()
+
+
+def test_import_metaopt_loads_no_room() -> None:
+    code = "import metaopt, sys; print(*(name for name in sys.modules if name.startswith('metaopt')))"
+    assert output(code).splitlines()[0] == "metaopt"
+
+
+def test_schedules_load_nothing_heavy() -> None:
+    names = loaded(output("import metaopt; metaopt.load_schedule, metaopt.Controls"))
+    assert names & (HEAVY | {"pydantic"}) == set()
+
+
+def test_help_of_the_program_loads_nothing_heavy() -> None:
+    text = output(_HELP.format(argvs=[["--help"]]))
+    for command in COMMANDS:
+        assert command in text
+    assert loaded(text) & HEAVY == set()
+
+
+def test_help_of_every_command_loads_nothing_heavy() -> None:
+    text = output(_HELP.format(argvs=[[command, "--help"] for command in COMMANDS]))
+    for command in COMMANDS:
+        assert f"metaopt {command}" in text
+    assert loaded(text) & HEAVY == set()
+
+
+def test_every_public_name_is_there() -> None:
+    for name in metaopt.__all__:
+        assert getattr(metaopt, name) is not None
+    assert metaopt._HOMES.keys() | {"__version__"} == set(metaopt.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'metaopt' has no attribute 'trian'"):
+        metaopt.trian  # noqa: B018
