@@ -7,10 +7,11 @@ import typer
 
 if TYPE_CHECKING:
     from metaopt.schedules import Schedule
-    from metaopt.training import Record, Training
+    from metaopt.training import Training
 
 _CHECKPOINT = "training.pt"
 _RECORDS = "records.jsonl"
+_IDENTITY = "train.json"
 _GRID_IMAGES = 64
 
 
@@ -40,14 +41,17 @@ def train(
     overrides = {"budget": budget, "network": network, "size": size}
     chosen = task_from_spec(task, **{key: value for key, value in overrides.items() if value is not None})
     training = Training(chosen, _schedule(schedule), seed, device=_checked_device(device))
+    identity = {"task": chosen.key(), "schedule": _text_of(schedule), "seed": seed}
     if resume:
+        _check_same(out / _IDENTITY, identity)
         load_training(training, out / _CHECKPOINT)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} must be a new or empty folder; choose another --out, or add --resume.")
-    last = _run(training, out)
-    outcome = f"{last.outcome}: {last.reason}" if last.reason else f"{last.outcome}"
-    fid = "no FID" if last.fid is None else f"FID {last.fid:.2f} ({chosen.n_samples} samples, small features)"
-    typer.echo(f"{outcome}; {fid}; {last.d_updates} D and {last.g_updates} G updates in {last.wall_s:.1f} s")
+    last = _run(training, out, identity)
+    reason = f": {last['reason']}" if last["reason"] else ""
+    fid = "no FID" if last["fid"] is None else f"FID {last['fid']:.2f} ({chosen.n_samples} samples, small features)"
+    updates = f"{last['d_updates']} D and {last['g_updates']} G updates"
+    typer.echo(f"{last['outcome']}{reason}; {fid}; {updates} in {last['wall_s']:.1f} s")
     typer.echo(f"records, samples and checkpoint in {out}")
 
 
@@ -69,7 +73,29 @@ def _checked_device(device: str) -> str:
     return device
 
 
-def _run(training: "Training", out: Path) -> "Record":
+def _text_of(schedule: str) -> str:
+    """The schedule as text: what the file says, or the name."""
+    return Path(schedule).expanduser().read_text(encoding="utf-8") if schedule.endswith(".json") else schedule
+
+
+def _check_same(path: Path, identity: dict[str, Any]) -> None:
+    """ConfigError unless the training in the folder is of this task, schedule and seed."""
+    import json
+
+    from metaopt.errors import ConfigError
+
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path.parent} must hold a training to resume, but {path.name} cannot be read.") from error
+    for key, value in identity.items():
+        if before.get(key) != value:
+            raise ConfigError(f"{path.parent} holds a training of another {key}; choose another --out.")
+
+
+def _run(training: "Training", out: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    import json
+
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from metaopt.errors import StorageError
@@ -85,20 +111,22 @@ def _run(training: "Training", out: Path) -> "Record":
     )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        before = _recorded(out / _RECORDS)[: training.n_records]
+        (out / _IDENTITY).write_text(json.dumps(identity), encoding="utf-8")
+        rows = _recorded(out / _RECORDS)[: training.n_records]
         with (
             CsvWriter(out / "records.csv", _fields()) as csv,
             JsonlWriter(out / _RECORDS) as jsonl,
             Progress(*columns) as progress,
         ):
-            for row in before:  # those after the checkpoint come again
+            for row in rows:  # those after the checkpoint come again
                 csv.write(row)
                 jsonl.write(row)
             bar = progress.add_task(training.task.name, total=1.0, note="")
             fid = ""
             for record in training.run():
-                csv.write(record.as_dict())
-                jsonl.write(record.as_dict())
+                rows.append(record.as_dict())
+                csv.write(rows[-1])
+                jsonl.write(rows[-1])
                 fid = fid if record.fid is None else f"  FID {record.fid:.2f}"
                 note = f"D {record.loss_d:.3f}  G {record.loss_g:.3f}{fid}"
                 progress.update(bar, completed=record.progress, note=note)
@@ -111,7 +139,7 @@ def _run(training: "Training", out: Path) -> "Record":
         raise
     except OSError as error:
         raise StorageError(f"{out} could not be written: {error}. Make room and add --resume.") from error
-    return record
+    return rows[-1]
 
 
 def _recorded(path: Path) -> list[dict[str, Any]]:

@@ -41,9 +41,7 @@ def check_size(size: int | None) -> None:
     if size is None:
         return
     if isinstance(size, bool) or not isinstance(size, int) or not MIN_SIZE <= size <= MAX_SIZE:
-        raise ConfigError(
-            f"`size` must be a whole number from {MIN_SIZE} to {MAX_SIZE} pixels, but got {size!r}."
-        )
+        raise ConfigError(f"`size` must be a whole number from {MIN_SIZE} to {MAX_SIZE} pixels, but got {size!r}.")
 
 
 def resized(x: Tensor, size: int) -> Tensor:
@@ -79,9 +77,7 @@ def fitted(raw: RawImages, size: int | None) -> Tensor:
     """
     height, width = raw.x.shape[-2:]
     if height != width or height == 0:
-        raise DataError(
-            f"{raw.where}: images must be square, `H == W > 0`, but are {height} x {width} pixels (H x W)."
-        )
+        raise DataError(f"{raw.where}: images must be square, `H == W > 0`, but are {height} x {width} pixels (H x W).")
     if size is None and not MIN_SIZE <= height <= MAX_SIZE:
         raise DataError(
             f"{raw.where}: images must have {MIN_SIZE} to {MAX_SIZE} pixels a side, but have {height};"

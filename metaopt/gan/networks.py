@@ -58,9 +58,7 @@ class Network:
     """Those sizes in words, for messages."""
 
 
-def make_pair(
-    network: str, *, size: int, channels: int, width: int, z_dim: int, generator: torch.Generator
-) -> Pair:
+def make_pair(network: str, *, size: int, channels: int, width: int, z_dim: int, generator: torch.Generator) -> Pair:
     """A generator and a discriminator with fresh weights, on the device of `generator`.
 
     Every weight comes from `generator`, and the global random state is not touched: the same state of
@@ -92,9 +90,7 @@ def check_network_size(network: str, size: int) -> None:
     if network not in NETWORKS:
         raise ConfigError(unknown("network", network, NETWORKS))
     if size not in NETWORKS[network].sizes:
-        raise ConfigError(
-            f"network {network!r} needs a `size` that is {NETWORKS[network].rule}, but got {size!r}."
-        )
+        raise ConfigError(f"network {network!r} needs a `size` that is {NETWORKS[network].rule}, but got {size!r}.")
 
 
 @torch.no_grad()

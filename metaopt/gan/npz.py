@@ -56,9 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as content:
             if "x" not in content.files:
                 there = ", ".join(repr(name) for name in content.files) or "none"
-                raise DataError(
-                    f"{path}: the key `x` must be there, but it is not; keys in the file: {there}."
-                )
+                raise DataError(f"{path}: the key `x` must be there, but it is not; keys in the file: {there}.")
             arrays = {}
             for key in [name for name in ("x", "y") if name in content.files]:
                 arrays[key] = content[key]
@@ -82,9 +80,7 @@ def _images(path: Path, x: Any) -> Tensor:
         raise DataError(f"{path}: `x` must have 4 dimensions (N, C, H, W), but its shape is {x.shape}.")
     if x.shape[1] not in (1, 3):
         hint = "; the channels come second: x.transpose(0, 3, 1, 2)" if x.shape[3] in (1, 3) else ""
-        raise DataError(
-            f"{path}: `x` must have 1 or 3 channels, but has {x.shape[1]}: its shape is {x.shape}{hint}."
-        )
+        raise DataError(f"{path}: `x` must have 1 or 3 channels, but has {x.shape[1]}: its shape is {x.shape}{hint}.")
     if len(x) == 0:
         raise DataError(f"{path}: `x` must hold at least one image, but its shape is {x.shape}.")
     return torch.from_numpy(np.ascontiguousarray(x))
@@ -94,9 +90,7 @@ def _classes(path: Path, y: Any, *, n: int) -> Tensor:
     if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu":
         raise DataError(f"{path}: `y` must have an integer dtype, but has {_dtype(y)}.")
     if y.shape != (n,):
-        raise DataError(
-            f"{path}: `y` must have one number an image, shape ({n},), but its shape is {y.shape}."
-        )
+        raise DataError(f"{path}: `y` must have one number an image, shape ({n},), but its shape is {y.shape}.")
     return torch.from_numpy(y.astype(np.int64))
 
 

@@ -12,14 +12,10 @@ def load_digits() -> RawImages:
     try:
         from sklearn.datasets import load_digits as read
     except ImportError as error:
-        raise MissingPackageError(
-            "The data set `digits` needs scikit-learn: pip install scikit-learn"
-        ) from error
+        raise MissingPackageError("The data set `digits` needs scikit-learn: pip install scikit-learn") from error
     content = read()
     x = np.rint(content.images * (255 / 16)).astype(np.uint8)[:, None]
-    return RawImages(
-        x=torch.from_numpy(x), y=torch.from_numpy(content.target.astype(np.int64)), where="digits"
-    )
+    return RawImages(x=torch.from_numpy(x), y=torch.from_numpy(content.target.astype(np.int64)), where="digits")
 
 
 def load_mnist5k() -> RawImages:

@@ -56,8 +56,7 @@ class Task:
             _check_at_least(field, getattr(self, field), least)
         if self.evaluations > self.budget:
             raise ConfigError(
-                f"`evaluations <= budget` must hold,"
-                f" but got evaluations={self.evaluations}, budget={self.budget}."
+                f"`evaluations <= budget` must hold, but got evaluations={self.evaluations}, budget={self.budget}."
             )
         for field in ("beta1", "beta2"):
             _check_decay(field, getattr(self, field))
@@ -150,11 +149,8 @@ def check_dataset(task: Task, dataset: Dataset) -> None:
     """ConfigError unless `task` can be trained on `dataset`: enough images, of a size its networks make."""
     if len(dataset) < task.batch:
         raise DataError(
-            f"{dataset.name} holds {len(dataset):,} images,"
-            f" but at least {task.batch} (the batch size) are needed."
+            f"{dataset.name} holds {len(dataset):,} images, but at least {task.batch} (the batch size) are needed."
         )
     if task.size is not None and dataset.size != task.size:
-        raise DataError(
-            f"{dataset.name}: images must be `size` = {task.size} pixels a side, but are {dataset.size}."
-        )
+        raise DataError(f"{dataset.name}: images must be `size` = {task.size} pixels a side, but are {dataset.size}.")
     check_network_size(task.network, dataset.size)

@@ -45,9 +45,7 @@ class Moments:
         """
         dim = self.mean.shape[0]
         if features.ndim != 2 or features.shape[1] != dim:
-            raise ConfigError(
-                f"`features.shape == (m, {dim})` must hold, but got shape {tuple(features.shape)}."
-            )
+            raise ConfigError(f"`features.shape == (m, {dim})` must hold, but got shape {tuple(features.shape)}.")
         m = features.shape[0]
         if m == 0:
             return self

@@ -64,9 +64,14 @@ def default_cache_dir() -> Path:
 
 def _computed(images: Tensor, extractor: FeatureExtractor) -> RealStatistics:
     moments = Moments.empty(extractor.dim)
-    for batch in torch.split(images, BATCH_SIZE):
-        moments = moments.updated(extractor(batch))
-    return RealStatistics.from_moments(moments)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the last bits depend on it, and whoever fills the cache decides for all
+    try:
+        for batch in torch.split(images, BATCH_SIZE):
+            moments = moments.updated(extractor(batch))
+        return RealStatistics.from_moments(moments)
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _key(extractor: FeatureExtractor, content_hash: str) -> str:

@@ -181,9 +181,7 @@ def _painted_glyphs(sources: Sources, paper: Tensor, generator: Generator) -> tu
     background = torch.where(kind < 0.85, background, paper)
     colour = _uniform((n, 3, 1, 1), 0, 1, generator)
     # Keep ink and ground apart, or the label could not be known.
-    colour = torch.where(
-        (colour - background.mean((2, 3), keepdim=True)).abs() < 0.3, 1 - colour.round(), colour
-    )
+    colour = torch.where((colour - background.mean((2, 3), keepdim=True)).abs() < 0.3, 1 - colour.round(), colour)
     plain = torch.rand(n, 1, 1, 1, generator=generator) < 0.4
     background = torch.where(plain, torch.zeros(()), background)
     colour = torch.where(plain, torch.ones(()), colour)

@@ -107,12 +107,8 @@ def folded(model: TrainingNet) -> SmallNet:
 
 def main() -> None:
     """Train, measure, fold and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--out", type=Path, default=WEIGHTS_FILE, help="where to write (default: the shipped file)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=WEIGHTS_FILE, help="where to write (default: the shipped file)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     training, validation = load_sources().split(every=10)

@@ -13,10 +13,9 @@ from metaopt.gan import Task
 from metaopt.schedules import build_schedule
 from metaopt.search.session import Job, Slice
 from metaopt.training import Training
-from metaopt.training.grid import grid_png
+from metaopt.training.cohort import Cohort
 
 JOB, SLICE, ERROR = "job", "slice", "error"
-_GRID_IMAGES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class TrainJob(tune.Trainable):
         """Take the next job; it begins with its first step."""
         self._job: Job = new_config[JOB]
         self._slice = 0
-        self._trainings: dict[int, Training] = {}
+        self._cohort: Cohort | None = None
         return True
 
     def step(self) -> dict[str, Any]:
@@ -58,19 +57,16 @@ class TrainJob(tune.Trainable):
             return {ERROR: traceback.format_exc(), tune.result.DONE: True}
 
     def _advance(self) -> dict[str, Any]:
-        if not self._trainings:
-            self._begin()
+        if self._cohort is None:
+            self._started = time.perf_counter()
+            self._cohort = self._begun()
         self._slice += 1
-        until = self._slice / self._plan.evaluations
-        records = {i: list(training.run(until)) for i, training in self._trainings.items()}
-        over = all(training.finding is not None for training in self._trainings.values())
-        grids = {i: grid_png(t.sample(_GRID_IMAGES)) for i, t in self._trainings.items() if t.healthy}
-        part = Slice(records=records, grids=grids, wall_s=time.perf_counter() - self._started)
-        return {SLICE: part, tune.result.DONE: over}
+        records = self._cohort.advance(self._slice / self._plan.evaluations)
+        part = Slice(records=records, grids=self._cohort.grids(), wall_s=time.perf_counter() - self._started)
+        return {SLICE: part, tune.result.DONE: self._cohort.over}
 
-    def _begin(self) -> None:
-        self._started = time.perf_counter()
+    def _begun(self) -> Cohort:
         plan, job = self._plan, self._job
-        for i in [job.training] if job.kind == "reference" else range(len(plan.tasks)):
-            schedule = build_schedule(job.family, job.params)
-            self._trainings[i] = Training(plan.tasks[i], schedule, plan.seeds[i], device=plan.device)
+        schedule = build_schedule(job.family, job.params)
+        indices = [job.training] if job.kind == "reference" else range(len(plan.tasks))
+        return Cohort({i: Training(plan.tasks[i], schedule, plan.seeds[i], device=plan.device) for i in indices})

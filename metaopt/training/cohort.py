@@ -1,32 +1,29 @@
-"""A cohort: the trainings of one schedule on every task and seed, advanced together slice by slice."""
+"""A cohort: the trainings of one candidate schedule on its tasks and seeds, advanced together slice by slice."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from metaopt.gan import Task
-from metaopt.schedules import Schedule
+from metaopt.training.grid import grid_png
 from metaopt.training.records import Record
 from metaopt.training.training import Training
 
-
-@dataclass(frozen=True, kw_only=True)
-class CohortRecord:
-    """A record and which training it is from."""
-
-    task: str
-    """Name of the task."""
-    seed: int
-    record: Record
+_GRID_IMAGES = 64
 
 
 class Cohort:
-    """Trainings of `schedule` on `tasks` x `seeds`, in that order."""
+    """Trainings by a number of the caller's choice, in that order."""
 
-    def __init__(self, tasks: Sequence[Task], seeds: Sequence[int], schedule: Schedule, *, device: str = "cpu") -> None:
-        self.trainings = [Training(task, schedule, seed, device=device) for task in tasks for seed in seeds]
+    def __init__(self, trainings: Mapping[int, Training]) -> None:
+        self._trainings = trainings
 
-    def advance(self, until: float) -> Iterator[CohortRecord]:
-        """Bring every training to `until` (share of its budget, in [0, 1]); yields their records."""
-        for training in self.trainings:
-            for record in training.run(until):
-                yield CohortRecord(task=training.task.name, seed=training.seed, record=record)
+    def advance(self, until: float) -> dict[int, list[Record]]:
+        """Bring every training to `until` (share of its budget, in [0, 1]); the new records of each."""
+        return {i: list(training.run(until)) for i, training in self._trainings.items()}
+
+    @property
+    def over(self) -> bool:
+        """Whether every training has ended, however it did."""
+        return all(training.finding is not None for training in self._trainings.values())
+
+    def grids(self) -> dict[int, bytes]:
+        """64 samples of each training that has not diverged, as PNG."""
+        return {i: grid_png(t.sample(_GRID_IMAGES)) for i, t in self._trainings.items() if t.healthy}

@@ -5,7 +5,7 @@ import math
 from metaopt.schedules import Signals
 from metaopt.training.records import Outcome
 
-MAX_LOSS = 1e4
+MAX_LOSS = 1e3
 """Average loss over V* at which a training counts as exploded."""
 MAX_GRAD_NORM = 1e6
 MIN_SPREAD = 0.01

@@ -95,7 +95,7 @@ def test_divergence_is_an_outcome(tmp_path: Path) -> None:
         (["--task", "digits", "--schedule", "dcgn"], "There is no schedule 'dcgn'; did you mean 'dcgan'?"),
         (["--task", "digits", "--device", "cuda:99"], "`--device cuda:99` must be a device of this machine"),
         (["--task", "digits", "--network", "resnet"], "There is no network 'resnet'"),
-        (["--task", "digits", "--resume"], "training.pt"),
+        (["--task", "digits", "--resume"], "out must hold a training to resume"),
     ],
 )
 def test_bad_input_exits_with_2_and_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -123,3 +123,20 @@ def test_torn_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
     resumed = metaopt("train", "--task", "digits", "--out", copy, "--resume", *QUICK)
     assert resumed.returncode == 0, resumed.stderr
     assert records(copy) == records(out)
+
+
+def test_resuming_another_training_is_refused_and_a_finished_one_is_told_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = metaopt("train", "--task", "digits", "--out", out, *QUICK)
+    assert first.returncode == 0
+    for changes, what in (
+        (["--schedule", "ttur"], "schedule"),
+        (["--seed", "1"], "seed"),
+        (["--budget", "300"], "task"),
+    ):
+        refused = metaopt("train", "--task", "digits", "--out", out, "--resume", *QUICK, *changes)
+        assert refused.returncode == 2
+        assert f"holds a training of another {what}" in refused.stderr
+    again = metaopt("train", "--task", "digits", "--out", out, "--resume", *QUICK)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-2:] == first.stdout.splitlines()[-2:]

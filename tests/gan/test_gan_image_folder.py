@@ -160,9 +160,7 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"must hold images \(\.bmp .*\), but there are none among its 0 files"
-    ):
+    with pytest.raises(DataError, match=r"must hold images \(\.bmp .*\), but there are none among its 0 files"):
         _load(tmp_path)
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match="but there are none among its 1 files"):
@@ -216,17 +214,10 @@ def test_five_broken_files_are_named_and_the_rest_counted(tmp_path: Path) -> Non
 
 def _png(width: int, height: int, *, bit_depth: int, colour: int, rows: bytes) -> bytes:
     def chunk(name: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        )
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
     head = struct.pack(">IIBBBBB", width, height, bit_depth, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def test_images_of_other_depth_or_colours_are_refused_by_mode(tmp_path: Path) -> None:
@@ -235,13 +226,8 @@ def test_images_of_other_depth_or_colours_are_refused_by_mode(tmp_path: Path) ->
     (tmp_path / "rgb16.png").write_bytes(_png(8, 8, bit_depth=16, colour=2, rows=rows))
     Image.new("CMYK", (8, 8)).save(tmp_path / "print.jpg")
     message = _refusal(tmp_path)
-    assert (
-        "rgb16.png (mode must be 8-bit gray, palette or RGB, with or without alpha, but is RGB with 16"
-        in message
-    )
-    assert (
-        "print.jpg (mode must be 8-bit gray, palette or RGB, with or without alpha, but is CMYK)" in message
-    )
+    assert "rgb16.png (mode must be 8-bit gray, palette or RGB, with or without alpha, but is RGB with 16" in message
+    assert "print.jpg (mode must be 8-bit gray, palette or RGB, with or without alpha, but is CMYK)" in message
     assert "gray16.png (mode must be" in message and "but is I;16 with 16 bits a channel)" in message
 
 

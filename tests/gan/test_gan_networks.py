@@ -20,9 +20,7 @@ def _pair(network: str, size: int = 8, channels: int = 1, *, seed: int = 0, widt
 
 def _state(pair: Pair) -> dict[str, Tensor]:
     players = {"g": pair.generator, "d": pair.discriminator}
-    return {
-        f"{k}.{name}": value for k, player in players.items() for name, value in player.state_dict().items()
-    }
+    return {f"{k}.{name}": value for k, player in players.items() for name, value in player.state_dict().items()}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -59,9 +57,7 @@ def test_every_parameter_gets_a_gradient(network: str, size: int, channels: int)
     width=st.integers(1, 9),
     seed=st.integers(0, 2**63 - 1),
 )
-def test_weights_are_a_function_of_the_generator(
-    case: tuple[str, int], channels: int, width: int, seed: int
-) -> None:
+def test_weights_are_a_function_of_the_generator(case: tuple[str, int], channels: int, width: int, seed: int) -> None:
     before = torch.random.get_rng_state()
     first, second = (_state(_pair(*case, channels, seed=seed, width=width)) for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
@@ -74,9 +70,7 @@ def test_weights_are_a_function_of_the_generator(
 @pytest.mark.parametrize("network", NETWORKS)
 def test_other_seeds_give_other_weights(network: str) -> None:
     first, second = _state(_pair(network, seed=0)), _state(_pair(network, seed=1))
-    assert all(
-        not torch.equal(value, second[name]) for name, value in first.items() if name.endswith("0.weight")
-    )
+    assert all(not torch.equal(value, second[name]) for name, value in first.items() if name.endswith("0.weight"))
 
 
 def test_weights_do_not_depend_on_the_global_seed() -> None:

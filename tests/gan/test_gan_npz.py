@@ -44,9 +44,7 @@ def test_classes_are_optional_and_memory_order_does_not_matter(tmp_path: Path) -
 def test_larger_images_are_read_where_a_size_is_given(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=_x(size=64))
     assert _load(tmp_path / "a.npz", size=16).size == 16
-    with pytest.raises(
-        DataError, match=r"a\.npz: `x`: images must have 8 to 32 pixels a side, but have 64; give"
-    ):
+    with pytest.raises(DataError, match=r"a\.npz: `x`: images must have 8 to 32 pixels a side, but have 64; give"):
         _load(tmp_path / "a.npz")
 
 
@@ -128,9 +126,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     np.savez(tmp_path / "a.npz", x=_x(n=50))
     whole = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(
-        DataError, match=r"cut\.npz: the zip must be whole.*truncated or damaged \([\d,]+ bytes"
-    ):
+    with pytest.raises(DataError, match=r"cut\.npz: the zip must be whole.*truncated or damaged \([\d,]+ bytes"):
         _load(tmp_path / "cut.npz")
 
 
@@ -139,9 +135,7 @@ def test_a_flipped_pixel_is_found_by_the_checksum(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"`x` must be a readable array, but: Bad CRC-32.*the file is damaged"
-    ):
+    with pytest.raises(DataError, match=r"`x` must be a readable array, but: Bad CRC-32.*the file is damaged"):
         _load(tmp_path / "a.npz")
 
 

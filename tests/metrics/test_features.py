@@ -163,9 +163,7 @@ def crops(n: int = 800) -> Tensor:
     photos = torch.from_numpy(np.stack(load_sample_images().images)[:, ::2, ::2]).permute(0, 3, 1, 2)
     generator = Generator().manual_seed(0)
     photo, top, left = (torch.randint(high, (n,), generator=generator).tolist() for high in (2, 182, 288))
-    return torch.stack(
-        [photos[i, :, y : y + 32, x : x + 32] for i, y, x in zip(photo, top, left, strict=True)]
-    )
+    return torch.stack([photos[i, :, y : y + 32, x : x + 32] for i, y, x in zip(photo, top, left, strict=True)])
 
 
 def as_pixels(images: Tensor) -> Tensor:
@@ -218,9 +216,7 @@ def test_the_distance_grows_with_the_damage(
 ) -> None:
     clean = images()
     real = RealStatistics.from_moments(Moments.of(small_features(clean)))
-    distances = [
-        frechet_distance(real, Moments.of(small_features(corrupt(clean, strength)))) for strength in strengths
-    ]
+    distances = [frechet_distance(real, Moments.of(small_features(corrupt(clean, strength)))) for strength in strengths]
     assert all(weaker < stronger for weaker, stronger in pairwise(distances))
     assert distances[0] > 0.1
     assert distances[-1] > 2 * distances[0]

@@ -94,9 +94,7 @@ def flipped(raw: bytes) -> bytes:
     [cut, flipped, lambda raw: b"", lambda raw: b"\xff" * 4096, lambda raw: raw + b"more"],
     ids=["cut", "flipped bit", "empty", "garbage", "too long"],
 )
-def test_a_damaged_file_is_computed_anew_and_replaced(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_damaged_file_is_computed_anew_and_replaced(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     good = real_statistics(pictures(), MeanPixels(), content_hash="a", cache_dir=tmp_path)
     file = only_file(tmp_path)
     whole = file.read_bytes()
@@ -120,9 +118,7 @@ def test_a_file_of_another_key_or_content_is_not_believed(tmp_path: Path) -> Non
     assert set(load_file(only_file(tmp_path))) == {"n", "mean", "covariance", "sqrt_covariance", "digest"}
 
 
-def test_a_cache_that_cannot_be_written_costs_only_time(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file where the folder should be: refused for root too, unlike permissions."""
     blocker = tmp_path / "cache"
     blocker.write_text("not a folder")

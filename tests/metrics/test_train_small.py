@@ -84,6 +84,4 @@ def test_folding_does_not_change_the_function(sources: Sources) -> None:
     model.eval()
     x = draw_batch(sources, 20, Generator().manual_seed(8)).images * 2 - 1
     with torch.no_grad():
-        torch.testing.assert_close(
-            model.heads(folded(model)(x)), torch.cat(model(x), dim=1), rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(model.heads(folded(model)(x)), torch.cat(model(x), dim=1), rtol=1e-4, atol=1e-4)

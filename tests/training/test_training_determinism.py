@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import N_RECORDS, closed_loop, constant, exact, knots, tiny_task, trained
+from tiny import closed_loop, constant, exact, knots, tiny_task, trained
 from torch import Tensor
 
 from metaopt.schedules import Schedule
@@ -117,10 +117,12 @@ def test_fid_in_a_record_is_that_of_the_moment() -> None:
 
 def test_a_cohort_yields_the_records_of_its_trainings() -> None:
     tasks = [tiny_task(), tiny_task(name="wide", width=24)]
-    cohort = Cohort(tasks, [0, 1], constant())
-    found = [record for until in (0.3, 1.0) for record in cohort.advance(until)]
-    assert len(found) == 4 * (N_RECORDS + 1)
-    for task in tasks:
-        for seed in (0, 1):
-            own = [one.record for one in found if (one.task, one.seed) == (task.name, seed)]
-            assert exact(own) == exact(trained(task, constant(), seed))
+    pairs = [(task, seed) for task in tasks for seed in (0, 1)]
+    cohort = Cohort({i: Training(task, constant(), seed) for i, (task, seed) in enumerate(pairs)})
+    first = cohort.advance(0.3)
+    assert not cohort.over
+    second = cohort.advance(1.0)
+    assert cohort.over
+    for i, (task, seed) in enumerate(pairs):
+        assert exact(first[i] + second[i]) == exact(trained(task, constant(), seed))
+    assert len({bytes(grid) for grid in cohort.grids().values()}) == 4
