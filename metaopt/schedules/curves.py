@@ -53,8 +53,6 @@ def knots(values: Sequence[float]) -> Curve:
     """
     if len(values) < 2 or not all(value > 0 for value in values):
         raise ConfigError(f"Knots must be two or more values > 0, but got {list(values)!r}.")
-    if min(values) == max(values):  # exp(log(v)) is not exactly v
-        return constant(values[0])
     logs = [math.log(value) for value in values]
     places = [i / (len(logs) - 1) for i in range(len(logs))]
 

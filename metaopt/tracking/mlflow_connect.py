@@ -68,7 +68,9 @@ def experiment_id(client: "MlflowClient", name: str, tracking_uri: str) -> str:
     if found is None:
         path = sqlite_path(tracking_uri)
         location = None if path is None else (path.parent / "mlartifacts").as_uri()
-        return str(client.create_experiment(name, artifact_location=location))
+        # without it the UI opens on its pages for language models
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(name, artifact_location=location, tags=kind))
     if found.lifecycle_stage == "deleted":
         log.warning("the MLflow experiment %r was deleted; it is restored to take new runs", name)
         client.restore_experiment(found.experiment_id)
