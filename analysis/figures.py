@@ -35,7 +35,7 @@ def draw_samples(path: Path, columns: Mapping[str, Sequence[Path]], rows: Sequen
             if grid.exists():
                 axis.imshow(mpimg.imread(grid), cmap="gray", interpolation="nearest")
             else:
-                axis.text(0.5, 0.5, "diverged:\nno samples", ha="center", va="center", transform=axis.transAxes)
+                axis.text(0.5, 0.5, "no samples", ha="center", va="center", transform=axis.transAxes)
             if i == 0:
                 axis.set_title(title)
             if j == 0:

@@ -33,7 +33,8 @@ def _tried(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
     except Exception as error:  # a check must not keep the others from running
-        yield False, f"{type(error).__name__}: {error}"
+        hint = _HINTS.get(check.__name__, "see the message")
+        yield False, f"{type(error).__name__}: {error}; {hint}"
 
 
 def _versions() -> Iterator[Finding]:
@@ -112,10 +113,17 @@ def _disk() -> Iterator[Finding]:
 
     for what, path in (("here", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(path).free / 2**30
-        hint = "" if free >= _LEAST_FREE_GB else f"; at least {_LEAST_FREE_GB:g} GB should be free"
+        hint = "" if free >= _LEAST_FREE_GB else f"; at least {_LEAST_FREE_GB:g} GB are needed: {_HINTS['_disk']}"
         yield free >= _LEAST_FREE_GB, f"{free:.1f} GB free for {what} ({path}){hint}"
     yield True, f"cache of real-image statistics: {default_cache_dir()}"
 
+
+_HINTS = {
+    "_devices": "PyTorch does not start; type: python -m pip install --force-reinstall torch torchvision",
+    "_ray": "Ray does not start; end old ones with `ray stop`, or type: python -m pip install -U 'ray[tune]'",
+    "_mlflow": "MLflow does not take numbers; type: python -m pip install -U mlflow",
+    "_disk": "make room, or choose another folder with --out, TMPDIR and METAOPT_CACHE",
+}
 
 _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "versions": _versions,

@@ -1,5 +1,6 @@
 """What a finished search leaves behind and says."""
 
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -13,8 +14,8 @@ from metaopt.analysis.figures import draw_samples, draw_schedules
 from metaopt.analysis.leaderboard import leaderboard
 from metaopt.errors import MetaoptError
 from metaopt.schedules import ScheduleArtifact, save_schedule
-from metaopt.search.export import artifact, mlflow_runs, scored
-from metaopt.search.folder import grid_name, manifest_of, trial_folder, trial_uid
+from metaopt.search.export import artifact, mlflow_runs, scored, study_in
+from metaopt.search.folder import grid_name, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.session import Trainings
 from metaopt.search.study import Study
@@ -32,7 +33,7 @@ def write_outputs(folder: Path, study: Study, rows: Sequence[TrialRow]) -> list[
     if not ranking:
         return [table]
     best = ranking[0][1]
-    schedule = artifact(manifest_of(study), best, rows, {})
+    schedule = artifact(study_in(folder), best, rows, {})
     return [
         table,
         draw_schedules(folder / "best_schedule.png", _schedules(study, schedule, best.number)),
@@ -45,9 +46,10 @@ def publish_best(folder: Path, study: Study, rows: Sequence[TrialRow], uri: str)
     ranking = scored(rows)
     if not ranking:
         return None
-    manifest, best = manifest_of(study), ranking[0][1]
+    manifest, best = study_in(folder), ranking[0][1]
+    file = save_schedule(artifact(manifest, best, rows, {}), folder / SCHEDULE)
     runs = mlflow_runs(folder, manifest)
-    file = save_schedule(artifact(manifest, best, rows, runs), folder / SCHEDULE)
+    save_schedule(artifact(manifest, best, rows, runs), file)
     run_id = runs.get(trial_uid(study.name, study.key, best.number))
     if run_id is None:
         return None
@@ -110,28 +112,38 @@ def _schedule(row: TrialRow) -> str:
     return f"{row.name}: {params}" if row.name else params
 
 
-def print_next(console: Console, folder: Path, study_source: str, study: Study, model_uri: str | None) -> None:
-    """Where things are, and what to type next."""
+def search_command(source: str, folder: Path, overrides: Sequence[str]) -> str:
+    """The command that goes on with a search, ready to be typed."""
+    sets = [part for override in overrides for part in ("--set", override)]
+    return _typed("search", source, "--out", folder, "--resume", *sets)
+
+
+def print_next(console: Console, folder: Path, study: Study, again: str, model_uri: str | None) -> None:
+    """Where things are, and what to type next; `again` as of `search_command`."""
     schedule = folder / SCHEDULE
-    me = _program()
-    train = f"{me} train --task {study.spec.tasks[-1].data} --schedule {schedule} --seed 3 --out runs/train"
-    more = f"--out {folder} --resume --set search.trials={2 * study.spec.search.trials}"
+    train = _typed(
+        "train", "--task", study.spec.tasks[-1].data, "--schedule", schedule, "--seed", 3, "--out", "runs/train"
+    )
     console.print(
         f"""
 {folder}/samples.png         samples, reference against best
 {folder}/best_schedule.png   the best schedule over time
 {folder}/leaderboard.csv     every trial
 
-Compare all trials in the browser:   {me} ui --study {folder}
+Compare all trials in the browser:   {_typed("ui", "--study", folder)}
 Train with the schedule:             {train}
-Look at it:                          {me} show {schedule}
+Look at it:                          {_typed("show", schedule)}
 Load it through MLflow:              {model_uri or "not registered: the tracking store did not answer"}
-Search on:                           {me} search {study_source} {more}
+Search on:                           {again} --set search.trials={2 * study.spec.search.trials}
 Follow it in your own PyTorch loop:  see "Use the schedule" in README.md""",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
+
+
+def _typed(*arguments: object) -> str:
+    return shlex.join([_program(), *map(str, arguments)])
 
 
 def _program() -> str:

@@ -53,7 +53,7 @@ class SearchProgress:
         for row in done:
             if row.number not in self._seen:
                 self._seen.add(row.number)
-                self._console.print(_line(row, self._n_trials), highlight=False)
+                self._console.print(_line(row, self._n_trials), highlight=False, markup=False, soft_wrap=True)
         if self._live:
             self._live.update(Text(self._status(session, rows, len(done))))
 

@@ -36,6 +36,7 @@ def search(
     """
     from rich.console import Console
 
+    from metaopt.cli.outputs import search_command
     from metaopt.cli.progress import SearchProgress
     from metaopt.search.search import opened
     from metaopt.search.study import load_study
@@ -44,25 +45,21 @@ def search(
     loaded = load_study(study, set_ or [])
     folder = out or Path("runs") / loaded.name
     n_trials = loaded.spec.search.trials
-    with _resumable(study, folder), opened(loaded, folder, resume=resume) as running:
+    again = search_command(study, folder, set_ or [])
+    with _resumable(again), opened(loaded, folder, resume=resume) as running:
         tasks = ", ".join(task.name for task in loaded.tasks)
-        console.print(
-            f"Study [bold]{loaded.name}[/bold]: {n_trials} trials of {loaded.family.name} on {tasks}; "
-            f"records in {folder}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        what = f"{n_trials} trials of {loaded.family.name} on {tasks}; records in {folder}"
+        console.print(f"Study {loaded.name}: {what}", highlight=False, markup=False, soft_wrap=True)
         with SearchProgress(console, n_trials) as progress:
             running.run(progress)
-        _conclude(running, console, study)
+        _conclude(running, console, again)
 
 
 @contextmanager
-def _resumable(source: str, folder: Path) -> Iterator[None]:
+def _resumable(command: str) -> Iterator[None]:
     """Say how to go on, where a search ended before its time."""
     from metaopt.errors import StorageError
 
-    command = f"metaopt search {source} --out {folder} --resume"
     try:
         yield
     except StorageError as error:
@@ -72,7 +69,7 @@ def _resumable(source: str, folder: Path) -> Iterator[None]:
         raise
 
 
-def _conclude(running: "Search", console: "Console", source: str) -> None:
+def _conclude(running: "Search", console: "Console", again: str) -> None:
     from metaopt.cli.outputs import print_leaderboard, print_next, publish_best, write_outputs
 
     rows = running.session.rows()
@@ -89,4 +86,4 @@ def _conclude(running: "Search", console: "Console", source: str) -> None:
             highlight=False,
         )
     model_uri = publish_best(running.folder, running.study, rows, running.tracking_uri)
-    print_next(console, running.folder, source, running.study, model_uri)
+    print_next(console, running.folder, running.study, again, model_uri)

@@ -113,6 +113,8 @@ def _run(training: "Training", out: Path, identity: dict[str, Any]) -> dict[str,
         out.mkdir(parents=True, exist_ok=True)
         (out / _IDENTITY).write_text(json.dumps(identity), encoding="utf-8")
         rows = _recorded(out / _RECORDS)[: training.n_records]
+        if len(rows) < training.n_records:
+            raise StorageError(f"{out / _RECORDS} must hold {training.n_records} records, but has {len(rows)}.")
         with (
             CsvWriter(out / "records.csv", _fields()) as csv,
             JsonlWriter(out / _RECORDS) as jsonl,

@@ -22,15 +22,18 @@ def ui(
 
     from metaopt.search.export import study_in
     from metaopt.search.folder import study_folder, tracking_uri
+    from metaopt.tracking.redact import redacted
 
     folder = study_folder(study)
     manifest = study_in(folder)
     uri = tracking_uri(manifest.tracking_uri, folder)
     if uri.startswith(("http://", "https://")):
-        typer.echo(f"Study {manifest.name} is tracked by a server; open {uri}")
+        typer.echo(f"Study {manifest.name} is tracked by a server; open {redacted(uri)}")
         return
     typer.echo(f"MLflow UI of {manifest.name}: http://127.0.0.1:{port} (end with Ctrl-C)")
     artifacts = (folder / "mlartifacts").absolute().as_uri()
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     sys.stdout.flush()
-    os.execv(sys.executable, [*command, "--backend-store-uri", uri, "--default-artifact-root", artifacts])
+    # by environment, as a command line can be read by everybody and a URI may hold a password
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts}
+    os.execve(sys.executable, command, environment)

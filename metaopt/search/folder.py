@@ -1,6 +1,7 @@
 """The folder of one study: whose it is, who works in it, and where things lie."""
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import metaopt
 from metaopt.errors import ConfigError, StorageError
+from metaopt.metrics import small_features
 from metaopt.search.study import Study
 
 MANIFEST = "study.json"
@@ -55,6 +58,8 @@ class Manifest:
 
     name: str
     key: str
+    trained_on: str
+    """Hash of the tasks as resolved, of their images, the feature weights and metaopt's version."""
     family: str
     reference: str
     """Name of the reference schedule."""
@@ -70,11 +75,13 @@ class Manifest:
     """The study file as it was read, overrides applied."""
 
 
-def manifest_of(study: Study) -> Manifest:
-    """The manifest of a study."""
+def manifest_of(study: Study, content_hashes: Sequence[str]) -> Manifest:
+    """The manifest of a study whose tasks' images have those hashes."""
+    parts = [[task.key() for task in study.tasks], list(content_hashes), small_features.version, metaopt.__version__]
     return Manifest(
         name=study.name,
         key=study.key,
+        trained_on=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16],
         family=study.family.name,
         reference=study.reference.schedule.name,
         tasks=[task.name for task in study.tasks],
@@ -97,25 +104,30 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise ConfigError(f"{path}: the manifest of the study cannot be read: {error}.") from error
 
 
-def claim(folder: Path, study: Study, *, resume: bool) -> None:
+def claim(folder: Path, ours: Manifest, *, resume: bool) -> None:
     """Make `folder` the study's; ConfigError, and nothing written, if it is another's or `resume` is needed."""
     manifest = read_manifest(folder) if folder.exists() else None
     if manifest is None:
         if folder.exists() and any(item.name != _TEMPORARY for item in folder.iterdir()):
             raise ConfigError(f"{folder} is not empty and holds no study; choose another --out.")
-        _write_manifest(folder, study)
+        _write_manifest(folder, ours)
         return
-    if manifest.name != study.name or manifest.key != study.key:
+    if (manifest.name, manifest.key) != (ours.name, ours.key):
         raise ConfigError(
             f"{folder} holds another study: {manifest.name!r} with key {manifest.key}, "
-            f"but this one is {study.name!r} with key {study.key}. Choose another --out."
+            f"but this one is {ours.name!r} with key {ours.key}. Choose another --out."
+        )
+    if manifest.trained_on != ours.trained_on:
+        raise ConfigError(
+            f"{folder} holds study {ours.name!r} on other images, task defaults or another version of metaopt; "
+            "its trials cannot be compared with new ones. Choose another --out."
         )
     if not resume:
-        raise ConfigError(f"{folder} already holds study {study.name!r}; add --resume to go on with it.")
+        raise ConfigError(f"{folder} already holds study {ours.name!r}; add --resume to go on with it.")
 
 
-def _write_manifest(folder: Path, study: Study) -> None:
-    content = asdict(manifest_of(study))
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    content = asdict(manifest)
     temporary = folder / _TEMPORARY
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -61,7 +62,7 @@ class _SessionSearcher(Searcher):
 
     def on_death(self, trial_id: str, reason: str) -> None:
         """A job ended by an error outside itself: its worker was killed, or could not start."""
-        self._guarded(lambda: self._session.on_end(trial_id, error=reason))
+        self._guarded(lambda: self._session.on_death(trial_id, reason))
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Tune writes its own configuration down when it starts, and never reads it here: nothing is kept."""
@@ -77,12 +78,12 @@ class _SessionSearcher(Searcher):
         if self.failure is not None:
             return None
         try:
-            return act()
+            found = act()
+            self._observe(self._session)
         except Exception as failure:  # reported by `run_on_ray` once Tune has wound down
             self.failure = failure
             return None
-        finally:
-            self._observe(self._session)
+        return found
 
 
 class _Deaths(tune.Callback):
@@ -119,7 +120,8 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
         observe: a reader of the session, for progress.
 
     Raises:
-        MetaoptError: what the session raised first, once all workers are down.
+        ConfigError: no node has room for one trial.
+        Exception: what the session or `observe` raised first, once all workers are down.
         KeyboardInterrupt: after an orderly stop; trials that were running are run again on resuming.
     """
     os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
@@ -146,7 +148,7 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
     if searcher.failure is not None:
         raise searcher.failure
-    if session.n_running:
+    if not session.complete:
         raise KeyboardInterrupt
 
 
@@ -158,6 +160,7 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
         seeds=tuple(session.trainings.id(i)[1] for i in range(n)),
         evaluations=study.spec.evaluations,
         device="cuda" if resources.gpu > 0 else "cpu",
+        n_threads=max(1, int(resources.cpu)),
     )
     trainable = tune.with_resources(
         tune.with_parameters(TrainJob, plan=plan), {"cpu": resources.cpu, "gpu": resources.gpu}
@@ -183,16 +186,17 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
 
 
 def _n_workers(study: Study) -> int:
-    """Trials at once: as asked for, or as many as the cluster has room for."""
-    search, found = study.spec.search, ray.cluster_resources()
-    if search.workers != "auto":
-        return search.workers
-    room = found.get("CPU", 1.0) / search.resources.cpu
-    if search.resources.gpu > 0:
-        room = min(room, found.get("GPU", 0.0) / search.resources.gpu)
+    """Trials at once: as asked for, or as many as the nodes have room for."""
+    search = study.spec.search
+    cpu, gpu = search.resources.cpu, search.resources.gpu
+    room = 0
+    for node in ray.nodes():
+        has = node["Resources"] if node["Alive"] else {}
+        room += int(min(has.get("CPU", 0.0) / cpu, has.get("GPU", 0.0) / gpu if gpu else math.inf))
     if room < 1:
+        found = ray.cluster_resources()
         raise ConfigError(
-            f"One trial needs {search.resources.cpu:g} CPU and {search.resources.gpu:g} GPU, "
-            f"but Ray has {found.get('CPU', 0):g} CPU and {found.get('GPU', 0):g} GPU."
+            f"One trial needs `search.resources` of {cpu:g} CPU and {gpu:g} GPU on one node, but no node has that; "
+            f"all together have {found.get('CPU', 0):g} CPU and {found.get('GPU', 0):g} GPU."
         )
-    return int(room)
+    return room if search.workers == "auto" else search.workers

@@ -29,6 +29,8 @@ class Plan:
     evaluations: int
     """Slices of a training: one ends at each FID evaluation."""
     device: str
+    n_threads: int
+    """CPU threads of a training, >= 1."""
 
 
 class TrainJob(tune.Trainable):
@@ -38,7 +40,7 @@ class TrainJob(tune.Trainable):
         """Take the first job of this process; Tune passes the plan beside the job's config."""
         if plan is None:
             raise ConfigError("`plan` must be given, with `tune.with_parameters`.")
-        torch.set_num_threads(1)
+        torch.set_num_threads(plan.n_threads)
         self._plan = plan
         self.reset_config(config)
 
@@ -46,6 +48,7 @@ class TrainJob(tune.Trainable):
         """Take the next job; it begins with its first step."""
         self._job: Job = new_config[JOB]
         self._slice = 0
+        self._wall_s = 0.0
         self._cohort: Cohort | None = None
         return True
 
@@ -58,11 +61,12 @@ class TrainJob(tune.Trainable):
 
     def _advance(self) -> dict[str, Any]:
         if self._cohort is None:
-            self._started = time.perf_counter()
             self._cohort = self._begun()
         self._slice += 1
+        started = time.perf_counter()
         records = self._cohort.advance(self._slice / self._plan.evaluations)
-        part = Slice(records=records, grids=self._cohort.grids(), wall_s=time.perf_counter() - self._started)
+        self._wall_s += time.perf_counter() - started
+        part = Slice(records=records, grids=self._cohort.grids(), wall_s=self._wall_s)
         return {SLICE: part, tune.result.DONE: self._cohort.over}
 
     def _begun(self) -> Cohort:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaopt.errors import StorageError
-from metaopt.search.folder import claim, locked, tracking_uri
+from metaopt.search.folder import claim, locked, manifest_of, tracking_uri
 from metaopt.search.optuna_space import Proposals
 from metaopt.search.session import Session
 from metaopt.search.study import Study
-from metaopt.tracking import Tracker, open_tracker
+from metaopt.tracking import Status, Tracker, open_tracker
 from metaopt.training.resources import resources
 
+_PARTING_S = 5.0
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
@@ -43,10 +44,11 @@ def opened(study: Study, folder: Path, *, resume: bool) -> Iterator[Search]:
         StorageError: the disk is full or not writable; what was finished is kept.
     """
     content_hashes = [resources(task).dataset.content_hash for task in study.tasks]
-    claim(folder, study, resume=resume)
+    claim(folder, manifest_of(study, content_hashes), resume=resume)
     with _disk_errors(folder), locked(folder):
         uri = tracking_uri(study.spec.tracking.uri, folder)
         tracker = open_tracker(uri, study.name, folder / "spool")
+        status: Status = "FAILED"
         try:
             tracker.start_study(
                 params={"family": study.family.name, "reference": study.reference.schedule.name},
@@ -54,8 +56,14 @@ def opened(study: Study, folder: Path, *, resume: bool) -> Iterator[Search]:
             )
             session = Session(study, folder, content_hashes, Proposals(folder, study), tracker)
             yield Search(study=study, folder=folder, tracking_uri=uri, tracker=tracker, session=session)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
         finally:
-            tracker.close(timeout_s=0.0)
+            if status != "FINISHED":  # after a success all has been delivered, or reported as waiting
+                tracker.end_study(status=status, metrics={}, tags={})
+            tracker.close(timeout_s=_PARTING_S)
 
 
 @contextmanager

@@ -5,15 +5,17 @@ told, then its run is closed; a resumed session closes the runs that a dead driv
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from metaopt.errors import MetaoptError, StorageError
-from metaopt.gan import Task
+from metaopt.gan import LOSSES, Task
 from metaopt.meta import TrainingCurve, TrainingId, curve, outcome, score
 from metaopt.meta.reference import Recorded, find, store, training_key
+from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.folder import grid_name, references, trial_folder, trial_uid
 from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
 from metaopt.search.study import Study
@@ -43,7 +45,7 @@ class Slice:
     grids: Mapping[int, bytes] = field(default_factory=dict)
     """Sample grid at the end of the slice as PNG, by index of the training."""
     wall_s: float
-    """Seconds of work since the job began."""
+    """Seconds of training and evaluation since the job began."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,8 @@ class Session:
         self._records: dict[str, dict[int, list[Record]]] = {}
         self._grids: dict[str, dict[int, list[bytes]]] = {}
         self._wall_s: dict[str, float] = {}
+        self._again: list[Job] = []
+        self._deaths: Counter[tuple[int, int]] = Counter()
         self._unscored: list[tuple[int, dict[int, list[Record]], float]] = []
         self._close_runs()
 
@@ -121,6 +125,8 @@ class Session:
         return job
 
     def _next(self, job_id: str) -> Job | None:
+        if self._again:
+            return self._again.pop(0)
         if self._untaken:
             schedule = self.study.reference.schedule
             return Job(
@@ -178,6 +184,24 @@ class Session:
         store(references(self.folder), self._keys[i], self._reference[i])
         self._score_what_can_be()
 
+    def on_death(self, job_id: str, reason: str) -> None:
+        """The worker of a job died: not the schedule's fault, so it is handed out once more."""
+        job = self._jobs[job_id]
+        self._deaths[job.number, job.training] += 1
+        if self._deaths[job.number, job.training] > 1:
+            self.on_end(job_id, error=reason)
+            return
+        for kept in (self._jobs, self._records, self._grids):
+            del kept[job_id]
+        self._wall_s.pop(job_id, None)
+        self._again.append(job)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the study has all its trials, and each has ended."""
+        rows = self.rows()
+        return len(rows) >= self.study.spec.search.trials and all(row.verdict is not None for row in rows)
+
     def rows(self) -> list[TrialRow]:
         """All trials so far."""
         return self.proposals.rows()
@@ -223,8 +247,10 @@ class Session:
     def _tell(self, number: int, verdict: Verdict) -> None:
         if isinstance(self.tracker.error, OSError):  # told now, it would never be trained again, and its curves missing
             raise StorageError(f"{self.folder} could not be written: {self.tracker.error.strerror}.")
+        if verdict.score is not None:
+            self._keep_schedule(number, verdict.score)
         self.proposals.tell(number, verdict)
-        self._close_run(number, verdict)
+        self._close_run(number, verdict, None)
 
     # Tracking
 
@@ -264,7 +290,19 @@ class Session:
             raise StorageError(f"{path} could not be written: {error.strerror}.") from error
         self.tracker.log_artifact(self.uid(number), path, "samples")
 
-    def _close_run(self, number: int, verdict: Verdict) -> None:
+    def _keep_schedule(self, number: int, value: float) -> None:
+        schedule = ScheduleArtifact(
+            family=self.study.family.name,
+            params=self.proposals.rows()[number].params,
+            ideal_d_loss=LOSSES[self.study.tasks[0].loss].ideal_d_loss,
+            trained_on=tuple(task.name for task in self.study.tasks),
+            score=value,
+            provenance={"study": self.study.name, "trial": number, "trial_uid": self.uid(number)},
+        )
+        path = save_schedule(schedule, trial_folder(self.folder, number) / "schedule.json")
+        self.tracker.log_artifact(self.uid(number), path)
+
+    def _close_run(self, number: int, verdict: Verdict, time_ms: int | None) -> None:
         metrics = {} if verdict.score is None else {"score": verdict.score}
         status: Status = "FAILED" if verdict.status == "error" else "FINISHED"
         self.tracker.end_trial(
@@ -272,12 +310,13 @@ class Session:
             status=status,
             metrics=metrics | {"wall_s": verdict.wall_s},
             tags={"metaopt.status": verdict.status, "metaopt.reason": verdict.reason},
+            time_ms=time_ms,
         )
 
     def _close_runs(self) -> None:
         for row in self.proposals.rows():
-            if row.verdict is not None and row.state != "RUNNING":
-                self._close_run(row.number, row.verdict)
+            if row.verdict is not None and row.ended is not None:
+                self._close_run(row.number, row.verdict, round(row.ended.timestamp() * 1000))
 
 
 def _final_fid(of: TrainingCurve) -> float:

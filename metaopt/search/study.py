@@ -1,4 +1,4 @@
-"""A study as the search sees it: checked, frozen, and known by a key of all that its results depend on."""
+"""A study as the search sees it: checked, frozen, and known by the key of its file."""
 
 import hashlib
 import json
@@ -64,7 +64,7 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Content key of what trials depend on: all but the number of trials, the workers and the tracking."""
+        """Content key of the study file: all but the number of trials, the workers and the tracking."""
         spec = self.spec.model_dump(exclude={"description": True, "tracking": True, "search": {"trials", "workers"}})
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -216,6 +216,12 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
                 f"{at('baselines', i)}: `reference` and `baselines` must differ, but {baseline!r} is there twice."
             )
         first.append(_first("baseline", baseline, family, space, at("baselines", i)))
+    for i, one in enumerate(first[1:]):
+        if one.params in [other.params for other in first[: i + 1]]:
+            twice = one.schedule.name
+            raise ConfigError(
+                f"{at('baselines', i)}: first trials must differ, but {twice!r} is there by another name."
+            )
     if spec.search.trials < len(first):
         raise ConfigError(
             f"{at('search', 'trials')}: `search.trials` must be at least the {len(first)} reference schedules, "

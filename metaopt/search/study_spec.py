@@ -48,7 +48,7 @@ class ScheduleSpec(_Spec):
     """What varies."""
 
     family: str
-    """Name of a family, see `metaopt search --help`."""
+    """Name of a family, `constant`, `power_decay`, `cosine`, `ttur`, `knots` or `gap_aware`."""
     ranges: dict[str, float | RangeSpec] = {}
     """Parameter -> range, or a number to hold it there. The family's own ranges otherwise."""
 

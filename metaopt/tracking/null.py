@@ -24,7 +24,15 @@ class NullTracker:
     def log_artifact(self, uid: str | None, path: Path, folder: str = "") -> None:
         """Do nothing."""
 
-    def end_trial(self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    def end_trial(
+        self,
+        uid: str,
+        *,
+        status: Status,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        time_ms: int | None = None,
+    ) -> None:
         """Do nothing."""
 
     def end_study(self, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:

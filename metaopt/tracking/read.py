@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from metaopt.errors import ConfigError, MetaoptError
-from metaopt.tracking.mlflow_connect import connect, silent, sqlite_path
+from metaopt.errors import ConfigError, MetaoptError, MissingPackageError
+from metaopt.tracking.mlflow_connect import check_installed, connect, silent, sqlite_path
 from metaopt.tracking.mlflow_store import PARENT_TAG, entity_key
 from metaopt.tracking.redact import redacted
 
@@ -54,12 +54,15 @@ def reading(tracking_uri: str) -> Iterator["MlflowClient"]:
     path = sqlite_path(tracking_uri)
     if path is not None and not path.exists():
         raise ConfigError(f"a tracking store must exist to be read, but there is no file {path}")
-    client = connect(tracking_uri)
+    check_installed()
     from mlflow.exceptions import MlflowException
 
     try:
+        client = connect(tracking_uri)
         with silent():
             yield client
+    except ImportError as error:
+        raise MissingPackageError(f"{redacted(tracking_uri)} needs a driver that is not installed: {error}") from error
     except MlflowException as error:
         kind = ConfigError if error.error_code == "RESOURCE_DOES_NOT_EXIST" else MetaoptError
         raise kind(f"{redacted(tracking_uri)}: {redacted(str(error))}") from error

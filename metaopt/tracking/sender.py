@@ -83,9 +83,17 @@ class SpooledTracker:
         """See `Tracker`."""
         self._append(Artifact(uid=uid, path=str(path.absolute()), folder=folder))
 
-    def end_trial(self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    def end_trial(
+        self,
+        uid: str,
+        *,
+        status: Status,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        time_ms: int | None = None,
+    ) -> None:
         """See `Tracker`."""
-        self._append(EndTrial(time_ms=_now_ms(), uid=uid, status=status, metrics=metrics, tags=tags))
+        self._append(EndTrial(time_ms=time_ms or _now_ms(), uid=uid, status=status, metrics=metrics, tags=tags))
 
     def end_study(self, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """See `Tracker`."""

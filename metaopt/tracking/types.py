@@ -50,8 +50,19 @@ class Tracker(Protocol):
     def log_artifact(self, uid: str | None, path: Path, folder: str = "") -> None:
         """Attach a file (no folder) to a trial; to the parent run if ``uid`` is None. It is read when sent."""
 
-    def end_trial(self, uid: str, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Close the run of a trial. A final metric ends the curve of its name, at that curve's last step."""
+    def end_trial(
+        self,
+        uid: str,
+        *,
+        status: Status,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        time_ms: int | None = None,
+    ) -> None:
+        """Close the run of a trial, at `time_ms` (ms since 1970 UTC; None: now).
+
+        A final metric ends the curve of its name, at that curve's last step.
+        """
 
     def end_study(self, *, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Close the parent run."""

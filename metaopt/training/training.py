@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,7 +54,15 @@ class Training:
             z_dim=task.z_dim,
             generator=_generator(seed, "networks", "cpu"),
         )
-        self.d_cost = d_cost(pair, self.loss, (dataset.channels, dataset.size, dataset.size), task.batch)
+        self.d_cost = _d_cost(
+            network=task.network,
+            size=dataset.size,
+            channels=dataset.channels,
+            width=task.width,
+            z_dim=task.z_dim,
+            loss=task.loss,
+            batch=task.batch,
+        )
         self.generator, self.discriminator = pair.generator.to(device), pair.discriminator.to(device)
         betas = (task.beta1, task.beta2)
         self.optimizer_g = Adam(self.generator.parameters(), betas=betas, fused=True)
@@ -198,6 +207,15 @@ class Training:
             reason=self.finding[1] if self.finding else "",
             wall_s=time.perf_counter() - self._started,
         )
+
+
+@lru_cache(maxsize=256)
+def _d_cost(*, network: str, size: int, channels: int, width: int, z_dim: int, loss: str, batch: int) -> float:
+    """Measured once per network pair and process; it does not depend on the weights."""
+    pair = make_pair(
+        network, size=size, channels=channels, width=width, z_dim=z_dim, generator=torch.Generator().manual_seed(0)
+    )
+    return d_cost(pair, LOSSES[loss], (channels, size, size), batch)
 
 
 def _generator(seed: int, purpose: str, device: str) -> torch.Generator:

@@ -31,9 +31,9 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def start_and_kill(study: Path, out: Path, after_s: float) -> None:
-    """Begin or go on with a search, and kill it `after_s` seconds after workers have begun to report."""
-    before = n_reported(out)
+def start_and_kill(study: Path, out: Path, after_s: float, *, at_work: bool = True) -> None:
+    """Begin or go on with a search, and kill it `after_s` seconds after workers have begun to report, or it has."""
+    before = n_reported(out) if at_work else -1
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--resume"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -65,8 +65,9 @@ def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> N
     study, out = write_study(tmp_path, content), tmp_path / "out"
     moments = random.Random(seed)
     before: dict[int, tuple[str, float | None]] = {}
-    for _ in range(3):
-        start_and_kill(study, out, moments.uniform(0.0, 2.5))
+    for round_ in range(4):
+        at_work = round_ % 2 == 1
+        start_and_kill(study, out, moments.uniform(0.0, 2.5 if at_work else 12.0), at_work=at_work)
         after = ended(out)
         assert before.items() <= after.items(), "a finished trial was lost or run again"
         before = after
