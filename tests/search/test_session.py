@@ -7,7 +7,8 @@ import pytest
 from studies import tiny_study, write_study
 
 from metaopt.errors import MetaoptError
-from metaopt.schedules import build_schedule
+from metaopt.schedules import build_schedule, load_schedule
+from metaopt.search.folder import trial_folder
 from metaopt.search.optuna_space import Proposals, TrialRow
 from metaopt.search.session import Job, Session, Slice
 from metaopt.search.study import Study, load_study
@@ -118,3 +119,31 @@ def test_broken_reference_ends_the_search_with_its_reason(tmp_path: Path) -> Non
     assert session.next_job("r") is not None
     with pytest.raises(MetaoptError, match="reference training of digits failed: a bug"):
         session.on_end("r", error="a bug")
+
+
+def test_job_of_a_dead_worker_is_handed_out_once_more(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    reference = session.next_job("r")
+    session.on_death("r", "killed")
+    again = session.next_job("r2")
+    assert again == reference and again is not None
+    work(session, "r2", again)
+    candidate = session.next_job("c")
+    assert candidate is not None
+    session.on_slice("c", next(iter(slices(session, candidate))))
+    session.on_death("c", "killed")
+    assert session.rows()[candidate.number].verdict is None
+    assert session.next_job("c2") == candidate
+    session.on_death("c2", "killed again")
+    verdict = session.rows()[candidate.number].verdict
+    assert verdict and (verdict.status, verdict.reason) == ("error", "killed again")
+    assert session.n_running == 0
+
+
+def test_study_is_complete_only_when_each_trial_has_ended(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    assert not session.complete
+    work_all(session)
+    assert session.complete
+    for row in session.rows():
+        assert load_schedule(trial_folder(tmp_path, row.number) / "schedule.json").params == row.params

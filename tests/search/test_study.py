@@ -103,6 +103,7 @@ def test_a_number_written_as_1e_4_is_that_number(tmp_path: Path) -> None:
         (SMALL + "reference: sngan\n", "study.yaml:9: the reference 'sngan' must be a point of family 'constant'"),
         (SMALL + "baselines: [ttur, sagan, wgan_gp]\n", "study.yaml:8: `search.trials` must be at least the 4"),
         (SMALL + "reference: ttur\nbaselines: [ttur]\n", "study.yaml:10: .*ttur.* there twice"),
+        (SMALL + "baselines: [constant]\n", "study.yaml:9: first trials must differ, but 'constant'"),
         (
             SMALL.replace("  - data: digits\n", "  - data: digits\n  - data: digits\n"),
             "names of tasks must differ, but `digits`",
