@@ -3,6 +3,9 @@
 import csv
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +109,13 @@ def test_leaderboard_from_mlflow_agrees_with_the_record(finished: Path) -> None:
 
 def test_best_schedule_is_a_registered_model_with_an_alias(finished: Path) -> None:
     uri = f"sqlite:///{finished / 'mlflow.db'}"
-    mlflow.set_tracking_uri(uri)
     best = load_schedule(finished / "best_schedule.json")
-    assert load_schedule(mlflow.artifacts.download_artifacts("models:/tiny@best/best_schedule.json")) == best
+    code = "import mlflow; print(mlflow.artifacts.download_artifacts('models:/tiny@best/best_schedule.json'))"
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri}  # here alone: the setting would outlive the test
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert load_schedule(loaded.stdout.strip().splitlines()[-1]) == best
     run = {run["tags.metaopt.trial_uid"]: run["run_id"] for run in load_runs(uri, "tiny")}
     assert best.provenance["mlflow_run"] == run[best.provenance["trial_uid"]]
     assert "models:/tiny@best/best_schedule.json" in (finished.parent / "said.txt").read_text()
