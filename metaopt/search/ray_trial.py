@@ -11,7 +11,7 @@ from ray import tune
 from metaopt.errors import ConfigError
 from metaopt.gan import Task
 from metaopt.schedules import build_schedule
-from metaopt.search.session import Job, Slice
+from metaopt.search.jobs import Job, Slice
 from metaopt.training import Training
 from metaopt.training.cohort import Cohort
 

@@ -7,9 +7,9 @@ told, then its run is closed; a resumed session closes the runs that a dead driv
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from metaopt.errors import MetaoptError, StorageError
 from metaopt.gan import LOSSES, Task
@@ -17,35 +17,11 @@ from metaopt.meta import TrainingCurve, TrainingId, curve, outcome, score
 from metaopt.meta.reference import Recorded, find, store, training_key
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.folder import grid_name, references, trial_folder, trial_uid
+from metaopt.search.jobs import Job, Slice
 from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
 from metaopt.search.study import Study
 from metaopt.tracking import Point, Status, Tracker
 from metaopt.training import Record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """Something for a worker to train: one reference training, or a candidate on all tasks and seeds."""
-
-    kind: Literal["reference", "candidate"]
-    family: str
-    params: Mapping[str, float]
-    number: int = -1
-    """Trial number of a candidate."""
-    training: int = -1
-    """Which training, of a reference."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slice:
-    """What a worker reports: the new records of each training, and sample grids where there are any."""
-
-    records: Mapping[int, Sequence[Record]]
-    """By index of the training."""
-    grids: Mapping[int, bytes] = field(default_factory=dict)
-    """Sample grid at the end of the slice as PNG, by index of the training."""
-    wall_s: float
-    """Seconds of training and evaluation since the job began."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from studies import tiny_study, write_study
 from metaopt.errors import MetaoptError
 from metaopt.schedules import build_schedule, load_schedule
 from metaopt.search.folder import trial_folder
+from metaopt.search.jobs import Job, Slice
 from metaopt.search.optuna_space import Proposals, TrialRow
-from metaopt.search.session import Job, Session, Slice
+from metaopt.search.session import Session
 from metaopt.search.study import Study, load_study
 from metaopt.tracking import NullTracker
 from metaopt.training import Training

@@ -1,0 +1,32 @@
+"""What passes between the driver of a search and its workers. Imports little, as every worker does it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metaopt.training import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Something for a worker to train: one reference training, or a candidate on all tasks and seeds."""
+
+    kind: Literal["reference", "candidate"]
+    family: str
+    params: Mapping[str, float]
+    number: int = -1
+    """Trial number of a candidate."""
+    training: int = -1
+    """Which training, of a reference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """What a worker reports: the new records of each training, and sample grids where there are any."""
+
+    records: Mapping[int, Sequence[Record]]
+    """By index of the training."""
+    grids: Mapping[int, bytes] = field(default_factory=dict)
+    """Sample grid at the end of the slice as PNG, by index of the training."""
+    wall_s: float
+    """Seconds of training and evaluation since the job began."""
