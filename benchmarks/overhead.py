@@ -1,6 +1,6 @@
 """What the platform costs: the same trainings bare, through stock Ray Tune glue, and through `metaopt search`.
 
-    python benchmarks/overhead.py --trials 100
+    python benchmarks/overhead.py --trials 150
 
 Each of N short trainings (an MLP GAN on 8x8 digits, about 2 s, three FIDs) runs on one thread, as many at once as
 there are workers. Printed for each way of running them:
@@ -179,7 +179,7 @@ def _print(found: list[Measured]) -> None:
 def main() -> None:
     """Run the ways asked for, in turn, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--trials", type=int, default=150)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
