@@ -58,7 +58,7 @@ def bare_training(lr_g: float, lr_d: float, seed: int) -> Iterator[dict[str, flo
     """A hand-written GAN loop: what one would write without metaopt. Yields losses and FID at each evaluation."""
     import torch
 
-    from metaopt.gan import LOSSES, make_pair, sample_batch, task_from_spec, to_uint8, to_unit
+    from metaopt.gan import LOSSES, make_pair, pair_spec, sample_batch, task_from_spec, to_uint8, to_unit
     from metaopt.metrics import Moments, frechet_distance, small_features
     from metaopt.training.resources import resources
 
@@ -66,7 +66,7 @@ def bare_training(lr_g: float, lr_d: float, seed: int) -> Iterator[dict[str, flo
     task = task_from_spec("digits")
     shared = resources(task)
     random = torch.Generator().manual_seed(seed)
-    pair = make_pair("mlp", size=8, channels=1, width=task.width, z_dim=task.z_dim, generator=random)
+    pair = make_pair(pair_spec(task, shared.dataset), random)
     g, d, loss = pair.generator, pair.discriminator, LOSSES[task.loss]
     opt_g = torch.optim.Adam(g.parameters(), lr=lr_g, betas=(0.5, 0.999))
     opt_d = torch.optim.Adam(d.parameters(), lr=lr_d, betas=(0.5, 0.999))
@@ -88,7 +88,7 @@ def bare_training(lr_g: float, lr_d: float, seed: int) -> Iterator[dict[str, flo
             moments = Moments.empty(64)
             for _ in range(task.n_samples // 250):
                 moments = moments.updated(small_features(to_uint8(g(torch.randn(250, task.z_dim)))))
-        fid = frechet_distance(shared.real, moments)
+        fid = frechet_distance(shared.real.statistics, moments)
         if evaluation:
             spent_s = time.perf_counter() - started
             yield {"fid": fid, "loss_d": loss_d.item(), "loss_g": loss_g.item(), "training_s": spent_s}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from metaopt.gan import Task
     from metaopt.schedules import Schedule
     from metaopt.training import Training
 
@@ -16,13 +17,17 @@ _GRID_IMAGES = 64
 
 
 def train(
-    task: Annotated[str, typer.Option(help="digits, mnist5k, npz:FILE or folder:DIR.")],
+    task: Annotated[
+        str, typer.Option(help="A name that `metaopt data` lists, npz:FILE, npy:FILE, folder:DIR, hf:NAME.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for records, samples and checkpoint.")],
     schedule: Annotated[str, typer.Option(help="A schedule.json, or the name of a published rule.")] = "dcgan",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     budget: Annotated[int | None, typer.Option(min=1, help="Iterations. [default: the task's]")] = None,
-    network: Annotated[str | None, typer.Option(help="mlp or dcgan. [default: the task's]")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels a side. [default: the data's]")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a task in a study file, as in --set loss=hinge."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in that folder.")] = False,
 ) -> None:
@@ -33,13 +38,15 @@ def train(
       metaopt train --task mnist5k --schedule runs/smoke/best_schedule.json --seed 3 --out runs/mnist
 
       metaopt train --task folder:~/faces --schedule ttur --budget 4000 --out runs/faces
+
+      metaopt train --task glyphs --set loss=hinge --set 'metrics=[fid, kid, modes]' --out runs/glyphs
     """
     from metaopt.errors import ConfigError
-    from metaopt.gan import task_from_spec
+    from metaopt.metrics import METRICS, small_sample_warning
+    from metaopt.search.study import load_task
     from metaopt.training import Training, load_training
 
-    overrides = {"budget": budget, "network": network, "size": size}
-    chosen = task_from_spec(task, **{key: value for key, value in overrides.items() if value is not None})
+    chosen = load_task(task, [*(settings or []), *([] if budget is None else [f"budget={budget}"])])
     training = Training(chosen, _schedule(schedule), seed, device=_checked_device(device))
     identity = {"task": chosen.key(), "schedule": _text_of(schedule), "seed": seed}
     if resume:
@@ -49,10 +56,22 @@ def train(
         raise ConfigError(f"{out} must be a new or empty folder; choose another --out, or add --resume.")
     last = _run(training, out, identity)
     reason = f": {last['reason']}" if last["reason"] else ""
-    fid = "no FID" if last["fid"] is None else f"FID {last['fid']:.2f} ({chosen.n_samples} samples, small features)"
+    fid = "no FID" if last["fid"] is None else _fid_text(chosen, last["fid"])
     updates = f"{last['d_updates']} D and {last['g_updates']} G updates"
     typer.echo(f"{last['outcome']}{reason}; {fid}; {updates} in {last['wall_s']:.1f} s")
+    others = [
+        f"{key} {last[key]:.4g}" for name in chosen.metrics[1:] for key in METRICS[name].keys if last[key] is not None
+    ]
+    for line in (", ".join(others), small_sample_warning(chosen.n_samples, training.shared.extractor.dim)):
+        if line:
+            typer.echo(line)
     typer.echo(f"records, samples and checkpoint in {out}")
+
+
+def _fid_text(task: "Task", fid: float) -> str:
+    from metaopt.training.resources import floor
+
+    return f"FID {fid:.2f} ({task.n_samples} samples, {task.features} features, floor {floor(task):.2f})"
 
 
 def _schedule(name: str) -> "Schedule":
@@ -124,13 +143,14 @@ def _run(training: "Training", out: Path, identity: dict[str, Any]) -> dict[str,
                 csv.write(row)
                 jsonl.write(row)
             bar = progress.add_task(training.task.name, total=1.0, note="")
-            fid = ""
+            fid = warned = ""
             for record in training.run():
                 rows.append(record.as_dict())
                 csv.write(rows[-1])
                 jsonl.write(rows[-1])
                 fid = fid if record.fid is None else f"  FID {record.fid:.2f}"
-                note = f"D {record.loss_d:.3f}  G {record.loss_g:.3f}{fid}"
+                warned = warned or record.warning
+                note = f"D {record.loss_d:.3f}  G {record.loss_g:.3f}{fid}  {warned.partition(':')[0]}"
                 progress.update(bar, completed=record.progress, note=note)
                 if record.fid is not None:
                     save_training(training, out / _CHECKPOINT)

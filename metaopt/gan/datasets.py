@@ -1,4 +1,4 @@
-"""Data sets: a spec such as ``mnist5k`` or ``folder:photos`` -> all images in memory as uint8."""
+"""Data sets: a spec such as ``mnist5k`` or ``folder:photos`` -> images as uint8, in memory or mapped into it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,31 +8,42 @@ import torch
 from torch import Tensor
 
 from metaopt.errors import DataError
+from metaopt.gan.catalogue import DATASETS
 from metaopt.gan.choice import unknown
+from metaopt.gan.hugging_face import load_hugging_face
 from metaopt.gan.image_folder import load_folder
 from metaopt.gan.images import RawImages, check_size, content_hash, fitted
+from metaopt.gan.npy import load_npy
 from metaopt.gan.npz import load_npz
-from metaopt.gan.sources import load_digits, load_mnist5k
 
-DATASETS: Mapping[str, Callable[[], RawImages]] = {"digits": load_digits, "mnist5k": load_mnist5k}
+__all__ = ["DATASETS", "FILE_SOURCES", "Dataset", "absolute_spec", "check_spec", "file_source", "load_dataset"]
+
 FILE_SOURCES: Mapping[str, Callable[[Path, int | None], RawImages]] = {
     "npz": lambda path, _size: load_npz(path),
+    "npy": lambda path, _size: load_npy(path),
     "folder": load_folder,
+    "hf": lambda path, size: load_hugging_face(str(path), size),
 }
+_FORMS = ("npz:FILE", "npy:FILE", "folder:DIR", "hf:NAME")
+_SHARE_OF_DEVICE = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """A set of images of one size, all in memory, on one device."""
+    """A set of images of one size."""
 
     name: str
     """The spec it was loaded from."""
     x: Tensor
-    """Images, uint8, (N, C, H, H) with C in {1, 3} and H in [8, 32]."""
+    """Images, uint8, (N, C, H, H) with C in {1, 3} and H in [8, 64]."""
     y: Tensor | None
-    """Class of each image, int64 (N,), always on the CPU; None where there are no classes."""
+    """Class of each image, int64 (N,), counted from 0, always on the CPU; None where there are no classes."""
     content_hash: str
     """SHA-256, in hex, over shape, dtype and bytes of `x`."""
+    mapped: bool = False
+    """Whether `x` is a memory map of a file, whose pixels are read when they are used."""
+    y_on_device: Tensor | None = None
+    """Copy of `y` on the device of the last `to`; None before, or where there are no classes."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -48,9 +59,27 @@ class Dataset:
         """1 (gray) or 3 (colour)."""
         return self.x.shape[1]
 
+    @property
+    def n_classes(self) -> int:
+        """1 + the largest class; 0 where there are no classes."""
+        return 0 if self.y is None else int(self.y.max()) + 1
+
     def to(self, device: torch.device | str) -> "Dataset":
-        """The same images on `device`."""
-        return replace(self, x=self.x.to(device))
+        """The same images for use on `device`.
+
+        Images stay where they are if they are a memory map, or would take more than half of the device's free
+        memory; `sample_batch` then copies what it draws.
+        """
+        stays = self.mapped or not _fits(self.x, torch.device(device))
+        y = None if self.y is None else self.y.to(device)
+        return replace(self, x=self.x if stays else self.x.to(device), y_on_device=y)
+
+
+def _fits(x: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda" or x.device.type == "cuda":
+        return True
+    free, _total = torch.cuda.mem_get_info(device)
+    return x.nbytes <= free // _SHARE_OF_DEVICE
 
 
 def file_source(spec: str, *, what: str = "data set", named: Iterable[str] = DATASETS) -> tuple[str, Path]:
@@ -59,7 +88,7 @@ def file_source(spec: str, *, what: str = "data set", named: Iterable[str] = DAT
     DataError where there is no such source, or no path after the colon.
 
     Args:
-        spec: ``npz:FILE`` or ``folder:DIR``.
+        spec: ``npz:FILE``, ``npy:FILE``, ``folder:DIR`` or ``hf:NAME``, whose name stands where the path would.
         what: what the spec stands for, for messages.
         named: what else it could have been, for messages.
     """
@@ -74,10 +103,25 @@ def file_source(spec: str, *, what: str = "data set", named: Iterable[str] = DAT
         raise DataError(f"the home folder in {spec!r} must exist, but: {error}") from error
 
 
+def check_spec(spec: str) -> None:
+    """DataError unless `spec` is a key of `DATASETS` or has the form of a file's; nothing is read."""
+    if spec not in DATASETS:
+        file_source(spec)
+
+
+def absolute_spec(spec: str) -> str:
+    """The spec that means the same from any working folder: with an absolute path, where it has a path."""
+    if spec in DATASETS:
+        return spec
+    source, path = file_source(spec)
+    return f"{source}:{path if source == 'hf' else path.absolute()}"  # hf: a name, or an absolute path already
+
+
 def _unknown(spec: str, what: str, named: Iterable[str]) -> str:
-    message = unknown(what, spec, (*named, "npz:FILE", "folder:DIR"))
-    if spec.endswith(".npz"):
-        return f"{message} For that file, write 'npz:{spec.partition(':')[2] or spec}'."
+    message = unknown(what, spec, (*named, *_FORMS))
+    for suffix in ("npz", "npy"):
+        if spec.endswith(f".{suffix}"):
+            return f"{message} For that file, write '{suffix}:{spec.partition(':')[2] or spec}'."
     if spec and _is_folder(spec):
         return f"{message} For that folder, write 'folder:{spec}'."
     return message
@@ -94,25 +138,17 @@ def load_dataset(spec: str, *, size: int | None = None) -> Dataset:
     """All images of a data set; DataError names the file, the rule and the value that breaks it.
 
     Args:
-        spec: ``digits`` (1,797 of 8 x 8), ``mnist5k`` (5,000 of 28 x 28), ``npz:FILE`` (see `load_npz`) or
-            ``folder:DIR`` (see `load_folder`); ``~`` is the home folder.
-        size: pixels along one side, in [8, 32], reached by bilinear resizing with antialias; None: the data's
-            own size (32 for a folder).
+        spec: a key of `DATASETS`, or ``npz:FILE`` (see `load_npz`), ``npy:FILE`` (`load_npy`), ``folder:DIR``
+            (`load_folder`) or ``hf:NAME`` (`load_hugging_face`); ``~`` is the home folder.
+        size: pixels along one side, in [8, 64], reached by bilinear resizing with antialias; None: the data's
+            own size (32 for folders and Hugging Face, 64 for celeba and stl10). An .npy file at its own size
+            is mapped; at another, it is resized into memory.
     """
     check_size(size)
     if spec in DATASETS:
-        raw = DATASETS[spec]()
+        raw = DATASETS[spec].load(size)
     else:
         source, path = file_source(spec)
         raw = FILE_SOURCES[source](path, size)
     x = fitted(raw, size)
-    return Dataset(name=spec, x=x, y=raw.y, content_hash=content_hash(x))
-
-
-def sample_batch(dataset: Dataset, batch: int, generator: torch.Generator) -> Tensor:
-    """`batch` images drawn uniformly with replacement, uint8 (batch, C, H, H), on the data's device.
-
-    `generator` must live on that device, so that nothing is copied between devices.
-    """
-    index = torch.randint(len(dataset), (batch,), generator=generator, device=dataset.x.device)
-    return dataset.x[index]
+    return Dataset(name=spec, x=x, y=raw.y, content_hash=content_hash(x), mapped=raw.mapped and x is raw.x)

@@ -1,22 +1,20 @@
 """The data source ``folder:DIR``: every image file below a folder, made square and small."""
 
 import os
-import warnings
+import stat
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from metaopt.errors import DataError
-from metaopt.gan.images import RawImages, resized
+from metaopt.gan.decoding import decoded
+from metaopt.gan.images import CHUNK, RawImages
+from metaopt.gan.watched import watched
 
 DEFAULT_SIZE = 32
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 _N_NAMED = 5
 
 
@@ -24,33 +22,59 @@ def load_folder(path: Path, size: int | None) -> RawImages:
     """Read all images below a folder, sorted by path; DataError names the files that cannot be used, and why.
 
     Files count by suffix (.png .jpg .jpeg .bmp .gif .webp, in any case); names that start with a dot are
-    passed over; linked folders are followed, each once. An image is turned as its EXIF orientation says, laid
-    on white where it is transparent, cut to the square in its middle and resized; of an animation, the first
-    frame counts. There is 1 channel if red, green and blue agree in every pixel of every image; else, 3.
+    passed over; linked folders are followed, each once. An image is cut to the square in its middle and
+    resized; see `decoded`. There is 1 channel if red, green and blue agree in every pixel of every image; else, 3.
+    If all images lie in two or more subfolders of `path`, and none deeper, the subfolders are the classes,
+    counted from 0 in the order of their names.
+
+    One image at a time is in memory at its full size. A long reading says how far it is.
 
     Args:
         path: the folder.
-        size: pixels along one side of the result, in [8, 32]; None: 32.
+        size: pixels along one side of the result, in [8, 64]; None: 32.
     """
-    files = _image_files(path)
-    images, broken = [], []
-    for file in files:
+    names = _image_files(path)
+    x = read_images([path / name for name in names], DEFAULT_SIZE if size is None else size, where=path)
+    return RawImages(x=gray_if_all_are(x), y=_classes(names), where=str(path))
+
+
+def read_images(files: list[Path], size: int, *, where: Path) -> Tensor:
+    """Image files as uint8 (N, 3, size, size); DataError names the first five that cannot be used, and why."""
+    x = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
+    broken: list[str] = []
+    n_broken = 0
+    for position, file in enumerate(watched(files, total=len(files), what=f"reading images in {where}")):
         try:
-            images.append(resized(_square(file), DEFAULT_SIZE if size is None else size))
+            x[position] = decoded(_content(file), size)
         except DataError as error:
-            broken.append(f"{file.relative_to(path)} ({error})")
+            n_broken += 1
+            if n_broken <= _N_NAMED:
+                broken.append(f"{printable(str(file.relative_to(where)))} ({error})")
     if broken:
-        named = ", ".join(broken[:_N_NAMED])
-        more = f", and {len(broken) - _N_NAMED} more" if len(broken) > _N_NAMED else ""
+        more = f", and {n_broken - _N_NAMED} more" if n_broken > _N_NAMED else ""
         raise DataError(
-            f"{path}: every image must be readable, but {len(broken)} of {len(files)} are not: {named}{more}."
+            f"{where}: every image must be readable, but {n_broken} of {len(files)} are not: {', '.join(broken)}{more}."
         )
-    return RawImages(x=_gray_if_all_are(torch.cat(images)), y=None, where=str(path))
+    return x
 
 
-def _image_files(folder: Path) -> list[Path]:
+def gray_if_all_are(x: Tensor) -> Tensor:
+    """The first of three channels of uint8 (N, 3, H, W) if all agree everywhere; else, `x` itself."""
+    for chunk in torch.split(x, CHUNK):
+        if not (torch.equal(chunk[:, 0], chunk[:, 1]) and torch.equal(chunk[:, 0], chunk[:, 2])):
+            return x
+    return x[:, :1].contiguous()
+
+
+def printable(name: str) -> str:
+    """A file's name with line breaks, control codes and bytes that are no text written as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+
+
+def _image_files(folder: Path) -> list[str]:
+    """Paths of all images, relative to `folder`, sorted part by part."""
     _check_folder(folder)
-    files: list[Path] = []
+    files: list[str] = []
     n_others = 0
     seen: set[str] = set()
     for at, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
@@ -60,16 +84,26 @@ def _image_files(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = [Path(at, name) for name in names if not name.startswith(".")]
-        found = [file for file in visible if file.suffix.lower() in SUFFIXES]
-        files += found
+        below = os.path.relpath(at, folder)
+        visible = [name for name in names if not name.startswith(".")]
+        found = [name for name in visible if Path(name).suffix.lower() in SUFFIXES]
+        files += found if below == os.curdir else [f"{below}{os.sep}{name}" for name in found]
         n_others += len(visible) - len(found)
     if not files:
         raise DataError(
             f"{folder}: the folder must hold images ({' '.join(sorted(SUFFIXES))}), but there are none"
             f" among its {n_others} files."
         )
-    return sorted(files)
+    return sorted(files, key=lambda name: name.replace(os.sep, "\0"))  # a folder's files before those of its neighbours
+
+
+def _classes(names: list[str]) -> Tensor | None:
+    folders = [name.rpartition(os.sep)[0] for name in names]
+    known = sorted(set(folders))
+    if len(known) < 2 or any(not name or os.sep in name for name in known):
+        return None
+    number = {name: position for position, name in enumerate(known)}
+    return torch.tensor([number[name] for name in folders])
 
 
 def _check_folder(folder: Path) -> None:
@@ -86,62 +120,15 @@ def _refuse(error: OSError) -> NoReturn:
     raise DataError(f"{error.filename}: the folder cannot be read: {error.strerror}.") from error
 
 
-def _square(file: Path) -> Tensor:
-    """The square in the middle of an image, uint8 (1, 3, S, S); DataError whose text is the bare reason."""
-    _check_file(file)
+def _content(file: Path) -> bytes:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)  # odd EXIF, which the pixels do not depend on
-            with Image.open(file, formats=_FORMATS) as image:
-                mode = _mode(file, image)
-                rgb = _on_white(ImageOps.exif_transpose(image)) if mode in _MODES else None
-    except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
-        raise DataError(_reason(error)) from error
-    if rgb is None:
-        raise DataError(f"mode must be 8-bit gray, palette or RGB, with or without alpha, but is {mode}")
-    array = np.array(rgb)
-    side = min(array.shape[:2])
-    top, left = ((length - side) // 2 for length in array.shape[:2])
-    cut = torch.from_numpy(array[top : top + side, left : left + side])
-    return cut.permute(2, 0, 1).unsqueeze(0).contiguous()
-
-
-def _check_file(file: Path) -> None:
-    try:
-        if not file.is_file():  # also a link to nowhere; opening a pipe would wait for ever
+        if not stat.S_ISREG(file.stat().st_mode):  # opening a pipe would wait for ever
             raise DataError("not a regular file")
-        if file.stat().st_size == 0:
-            raise DataError("0 bytes")
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError("not a regular file") from error  # a link to nowhere
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}") from error
-
-
-def _mode(file: Path, image: Image.Image) -> str:
-    """Pillow's mode, except for 16-bit colour, which Pillow calls RGB and cuts to 8 bits without a word."""
-    if image.format == "PNG":
-        with file.open("rb") as opened:  # signature, 8 bytes; chunk head, 8; width, 4; height, 4; bit depth
-            bit_depth = opened.read(25)[24]
-        if bit_depth == 16:
-            return f"{image.mode} with 16 bits a channel"
-    return image.mode
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"not an image in a known format: {', '.join(_FORMATS)}"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"
-    return str(error).rstrip(".") or type(error).__name__
-
-
-def _gray_if_all_are(x: Tensor) -> Tensor:
-    gray = torch.equal(x[:, 0], x[:, 1]) and torch.equal(x[:, 0], x[:, 2])
-    return x[:, :1].contiguous() if gray else x
+    if not content:
+        raise DataError("0 bytes")
+    return content

@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metaopt.errors import ConfigError, DataError
+from metaopt.gan.watched import watched
 
 MIN_SIZE = 8
-MAX_SIZE = 32
-_CHUNK = 1024
+MAX_SIZE = 64
+CHUNK = 1024
+"""Images that are handled at a time where a whole set would not fit into memory twice."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,6 +26,8 @@ class RawImages:
     """Class of each image, int64 (N,); None where there are no classes."""
     where: str
     """Where the images come from, for messages."""
+    mapped: bool = False
+    """Whether `x` is a memory map of a file."""
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -37,7 +41,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def check_size(size: int | None) -> None:
-    """ConfigError unless `size` is None or a whole number in [8, 32]."""
+    """ConfigError unless `size` is None or a whole number in [8, 64]."""
     if size is None:
         return
     if isinstance(size, bool) or not isinstance(size, int) or not MIN_SIZE <= size <= MAX_SIZE:
@@ -52,7 +56,10 @@ def resized(x: Tensor, size: int) -> Tensor:
     """
     if x.shape[-2:] == (size, size):
         return x
-    return torch.cat([_interpolated(chunk, size) for chunk in torch.split(x, _CHUNK)])
+    result = torch.empty((*x.shape[:2], size, size), dtype=torch.uint8)
+    for before, after in zip(torch.split(x, CHUNK), torch.split(result, CHUNK), strict=True):
+        after.copy_(_interpolated(before, size))
+    return result
 
 
 def _interpolated(x: Tensor, size: int) -> Tensor:
@@ -61,10 +68,15 @@ def _interpolated(x: Tensor, size: int) -> Tensor:
 
 
 def content_hash(x: Tensor) -> str:
-    """SHA-256, in hex, over shape, dtype and bytes of `x`: it tells images apart, not their sources."""
-    array = x.detach().cpu().contiguous().numpy()
-    digest = hashlib.sha256(f"{tuple(array.shape)} {array.dtype.name} ".encode())
-    digest.update(array.data)
+    """SHA-256, in hex, over shape, dtype and bytes of `x`: it tells images apart, not their sources.
+
+    A memory map is read once, a chunk at a time.
+    """
+    name = str(x.dtype).removeprefix("torch.")
+    digest = hashlib.sha256(f"{tuple(x.shape)} {name} ".encode())
+    n_chunks = -(-len(x) // CHUNK)
+    for chunk in watched(torch.split(x.detach(), CHUNK), total=n_chunks, what="hashing images, by the thousand"):
+        digest.update(chunk.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -73,7 +85,7 @@ def fitted(raw: RawImages, size: int | None) -> Tensor:
 
     Args:
         raw: images as their loader read them.
-        size: pixels along one side, in [8, 32]; None: as they are.
+        size: pixels along one side, in [8, 64]; None: as they are.
     """
     height, width = raw.x.shape[-2:]
     if height != width or height == 0:
@@ -84,7 +96,12 @@ def fitted(raw: RawImages, size: int | None) -> Tensor:
             f" give a size in that range to have them resized."
         )
     x = resized(raw.x, height if size is None else size).contiguous()
-    lowest, highest = (int(value) for value in x.aminmax())
-    if lowest == highest:
-        raise DataError(f"{raw.where}: pixels must differ, but all are {lowest} in all {len(x):,} images.")
+    check_differ(x, raw.where)
     return x
+
+
+def check_differ(x: Tensor, where: str) -> None:
+    """DataError if all pixels of all images, uint8 (N, C, H, W), are the same: there is nothing to learn."""
+    first = x.flatten()[0]
+    if all(bool((chunk == first).all()) for chunk in torch.split(x, CHUNK)):  # stops at the first that differs
+        raise DataError(f"{where}: pixels must differ, but all are {int(first)} in all {len(x):,} images.")

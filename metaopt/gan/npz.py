@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from metaopt.errors import DataError
+from metaopt.gan.arrays import checked_classes, checked_images
 from metaopt.gan.images import RawImages
 
 _ZIP_START = b"PK"
@@ -21,13 +21,13 @@ def load_npz(path: Path) -> RawImages:
 
     Args:
         path: a zip as ``numpy.savez(FILE, x=..., y=...)`` writes it. `x`: uint8, (N, C, H, W), C in {1, 3}.
-            `y`, optional: whole numbers, (N,).
+            `y`, optional: whole numbers in [0, 65,535], (N,).
     """
     _check_is_zip(path)
     arrays = _read(path)
-    x = _images(path, arrays["x"])
-    y = _classes(path, arrays["y"], n=len(x)) if "y" in arrays else None
-    return RawImages(x=x, y=y, where=f"{path}: `x`")
+    x = checked_images(f"{path}: `x`", arrays["x"])
+    y = checked_classes(f"{path}: `y`", arrays["y"], n=len(x)) if "y" in arrays else None
+    return RawImages(x=torch.from_numpy(np.ascontiguousarray(x)), y=y, where=f"{path}: `x`")
 
 
 def _check_is_zip(path: Path) -> None:
@@ -71,28 +71,3 @@ def _reason(error: Exception) -> str:
     if "allow_pickle" in str(error):
         return "its dtype is object, which would have to be unpickled."
     return f"{error or type(error).__name__} (the file is damaged)."
-
-
-def _images(path: Path, x: Any) -> Tensor:
-    if not isinstance(x, np.ndarray) or x.dtype != np.uint8:
-        raise DataError(f"{path}: `x` must have dtype uint8 (0 to 255), but has {_dtype(x)}.")
-    if x.ndim != 4:
-        raise DataError(f"{path}: `x` must have 4 dimensions (N, C, H, W), but its shape is {x.shape}.")
-    if x.shape[1] not in (1, 3):
-        hint = "; the channels come second: x.transpose(0, 3, 1, 2)" if x.shape[3] in (1, 3) else ""
-        raise DataError(f"{path}: `x` must have 1 or 3 channels, but has {x.shape[1]}: its shape is {x.shape}{hint}.")
-    if len(x) == 0:
-        raise DataError(f"{path}: `x` must hold at least one image, but its shape is {x.shape}.")
-    return torch.from_numpy(np.ascontiguousarray(x))
-
-
-def _classes(path: Path, y: Any, *, n: int) -> Tensor:
-    if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu":
-        raise DataError(f"{path}: `y` must have an integer dtype, but has {_dtype(y)}.")
-    if y.shape != (n,):
-        raise DataError(f"{path}: `y` must have one number an image, shape ({n},), but its shape is {y.shape}.")
-    return torch.from_numpy(y.astype(np.int64))
-
-
-def _dtype(value: Any) -> str:
-    return str(value.dtype) if isinstance(value, np.ndarray) else "none: it is not an array"

@@ -4,6 +4,7 @@ metaopt's own trainings run on the same controller, so a schedule means the same
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from metaopt.errors import ConfigError
 from metaopt.schedules.artifact import LOG_4, ScheduleArtifact
 from metaopt.schedules.turns import Player, after_update, next_player
-from metaopt.schedules.types import Controls, Schedule, Signals, State
+from metaopt.schedules.types import Controls, Schedule, Signals, State, loss_scale
 
 DECAY = 0.95
 GRAD_RATIO_DECAY = 0.5
@@ -24,7 +25,7 @@ _SMALLEST_NORM = 1e-12
 class ScheduleController:
     """Says whose turn it is, sets the learning rates, and gathers the signals for closed-loop schedules.
 
-    Averages live on the losses' device and are read once in `signals_every` updates of D, so that a GPU is not
+    Losses and logits stay where they are and are read once in `signals_every` updates of D, so that a GPU is not
     synchronised at every step. Call order: ``zero_grad, backward, optimizer.step(), controller.update(...)``.
 
     Example::
@@ -58,7 +59,7 @@ class ScheduleController:
             optimizer_d: optimizer of the discriminator.
             iterations: the budget; one iteration is the compute of one D update plus one G update; > 0.
             d_cost: compute of one D update as a share of an iteration, in (0, 1); 0.5 if both cost the same.
-            ideal_d_loss: V*, log 4 for the non-saturating loss; > 0.
+            ideal_d_loss: V*, log 4 for the non-saturating loss, 0 for a Wasserstein loss; >= 0.
             signals_every: D updates between two readings of the signals, >= 1.
         """
         if not iterations > 0:
@@ -69,8 +70,8 @@ class ScheduleController:
             raise ConfigError(f"`signals_every >= 1` must hold, but got signals_every={signals_every!r}.")
         if ideal_d_loss is None:
             ideal_d_loss = schedule.ideal_d_loss if isinstance(schedule, ScheduleArtifact) else LOG_4
-        if not ideal_d_loss > 0:
-            raise ConfigError(f"`ideal_d_loss > 0` must hold, but got ideal_d_loss={ideal_d_loss!r}.")
+        if not ideal_d_loss >= 0:
+            raise ConfigError(f"`ideal_d_loss >= 0` must hold, but got ideal_d_loss={ideal_d_loss!r}.")
         self.schedule = schedule
         self.iterations = float(iterations)
         self.d_updates = 0
@@ -79,9 +80,12 @@ class ScheduleController:
         self._optimizers: dict[Player, Optimizer] = {"g": optimizer_g, "d": optimizer_d}
         self._cost: dict[Player, float] = {"d": d_cost, "g": 1 - d_cost}
         self._ideal_d_loss = ideal_d_loss
+        self._scale = loss_scale(ideal_d_loss)
         self._signals_every = signals_every
-        self._average_d = torch.tensor([ideal_d_loss, 0.0, 0.5])
-        self._average_g = torch.tensor(ideal_d_loss / 2)
+        self._average_d = (ideal_d_loss, 0.0, 0.5)
+        self._average_g = self._scale / 2
+        self._unread_d: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
+        self._unread_g: list[Tensor] = []
         self._log_norm: dict[Player, Tensor | None] = {"d": None, "g": None}  # in this order
         self._latest: Player | None = None
         self._log_grad_ratio: float | None = None
@@ -124,7 +128,7 @@ class ScheduleController:
     @property
     def losses(self) -> tuple[float, float]:
         """Averages of the losses of D and G as last read."""
-        return (self.signals.loss_gap + 1) * self._ideal_d_loss, self.signals.g_loss * self._ideal_d_loss
+        return self.signals.loss_gap * self._scale + self._ideal_d_loss, self.signals.g_loss * self._scale
 
     @torch.no_grad()
     def update(self, loss: Tensor, *, real_logits: Tensor | None = None, fake_logits: Tensor | None = None) -> None:
@@ -142,10 +146,10 @@ class ScheduleController:
             raise ConfigError("`real_logits` and `fake_logits` must come with D's updates, but it is G's turn.")
         if player == "d":
             self.d_updates += 1
-            self._gather_d(loss, real_logits, fake_logits)
+            self._unread_d.append((loss.detach(), _detached(real_logits), _detached(fake_logits)))
         else:
             self.g_updates += 1
-            self._average_g = self._average_g.to(loss.device).lerp(loss.detach().float(), 1 - DECAY)
+            self._unread_g.append(loss.detach())
         if self._measuring(player):
             self._log_norm[player] = _log_grad_norm(self._optimizers[player])
         self._latest = player
@@ -157,6 +161,7 @@ class ScheduleController:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as plain numbers; loads with ``torch.load(weights_only=True)`` or from JSON."""
+        self._gather()
         return {
             "d_updates": self.d_updates,
             "g_updates": self.g_updates,
@@ -165,8 +170,8 @@ class ScheduleController:
             "state": list(self._state),
             "signals": {name: getattr(self.signals, name) for name in Signals.__slots__},
             "controls": [self.controls.lr_g, self.controls.lr_d, self.controls.update_ratio],
-            "average_d": self._average_d.tolist(),
-            "average_g": float(self._average_g),
+            "average_d": list(self._average_d),
+            "average_g": self._average_g,
             "log_norm": {k: None if v is None else float(v) for k, v in self._log_norm.items()},
             "log_grad_ratio": self._log_grad_ratio,
         }
@@ -180,8 +185,9 @@ class ScheduleController:
         self.signals = Signals(**state["signals"])
         lr_g, lr_d, update_ratio = state["controls"]
         self.controls = Controls(lr_g=lr_g, lr_d=lr_d, update_ratio=update_ratio)
-        self._average_d = torch.tensor(state["average_d"])
-        self._average_g = torch.tensor(state["average_g"])
+        self._average_d = tuple(state["average_d"])
+        self._average_g = state["average_g"]
+        self._unread_d, self._unread_g = [], []
         norms = {k: None if v is None else torch.tensor(v, dtype=torch.float64) for k, v in state["log_norm"].items()}
         self._log_norm = {"d": norms["d"], "g": norms["g"]}
         self._log_grad_ratio = state["log_grad_ratio"]
@@ -191,18 +197,31 @@ class ScheduleController:
         updates = self.d_updates if player == "d" else self.g_updates
         return updates > 0 and updates % self._signals_every == 0
 
-    def _gather_d(self, loss: Tensor, real: Tensor | None, fake: Tensor | None) -> None:
-        average = self._average_d.to(loss.device)
-        sign, accuracy = average[1], average[2]
-        if real is not None:
-            sign = real.float().sign().mean()
-        if real is not None and fake is not None:
-            accuracy = 0.5 + (sign - fake.float().sign().mean()) / 4  # a logit of exactly 0 counts as half right
-        now = torch.stack([loss.detach().float(), sign, accuracy])
-        self._average_d = average.lerp(now, 1 - DECAY)
+    def _gather(self) -> None:
+        """Bring the averages up to date: one transfer for all updates since the last time."""
+        losses = [loss for loss, _, _ in self._unread_d]
+        signs = _mean_signs([real for _, real, _ in self._unread_d if real is not None])
+        fakes = _mean_signs([fake for _, _, fake in self._unread_d if fake is not None])
+        numbers = iter(_numbers(losses, signs, fakes, self._unread_g))
+        of_losses, of_signs, of_fakes, of_g = (iter(next(numbers)) for _ in range(4))
+        for _, real, fake in self._unread_d:
+            loss_d, sign, accuracy = self._average_d
+            loss_d = _averaged(loss_d, next(of_losses))
+            now_real = next(of_signs) if real is not None else None
+            now_fake = next(of_fakes) if fake is not None else None
+            if now_real is not None:
+                sign = _averaged(sign, now_real)
+            if now_real is not None and now_fake is not None:
+                # a logit of exactly 0 counts as half right
+                accuracy = _averaged(accuracy, 0.5 + (now_real - now_fake) / 4)
+            self._average_d = (loss_d, sign, accuracy)
+        for loss_g in of_g:
+            self._average_g = _averaged(self._average_g, loss_g)
+        self._unread_d, self._unread_g = [], []
 
     def _read(self) -> Signals:
-        loss_d, d_sign, d_accuracy = self._average_d.tolist()
+        self._gather()
+        loss_d, d_sign, d_accuracy = self._average_d
         norm_d, norm_g = self._log_norm["d"], self._log_norm["g"]
         if norm_d is not None and norm_g is not None:
             now = float(norm_d) - float(norm_g)
@@ -210,10 +229,10 @@ class ScheduleController:
             self._log_grad_ratio = GRAD_RATIO_DECAY * before + (1 - GRAD_RATIO_DECAY) * now
         return Signals(
             progress=self.progress,
-            loss_gap=loss_d / self._ideal_d_loss - 1,
+            loss_gap=(loss_d - self._ideal_d_loss) / self._scale,
             d_sign=d_sign,
             d_accuracy=d_accuracy,
-            g_loss=float(self._average_g) / self._ideal_d_loss,
+            g_loss=self._average_g / self._scale,
             log_grad_ratio=self._log_grad_ratio or 0.0,
         )
 
@@ -222,9 +241,30 @@ class ScheduleController:
         _set_lr(self._optimizers["d"], self.controls.lr_d)
 
 
+def _detached(logits: Tensor | None) -> Tensor | None:
+    return None if logits is None else logits.detach()
+
+
+def _averaged(average: float, now: float) -> float:
+    return DECAY * average + (1 - DECAY) * now
+
+
+def _mean_signs(logits: list[Tensor]) -> list[Tensor]:
+    """Mean sign of each tensor, all at once where their shapes allow."""
+    if len({x.shape for x in logits}) == 1:
+        return list(torch.stack(logits).sign().flatten(1).mean(1, dtype=torch.float32))
+    return [x.sign().mean(dtype=torch.float32) for x in logits]
+
+
+def _numbers(*groups: list[Tensor]) -> list[list[float]]:
+    """Scalars of each group as floats, in one transfer."""
+    flat = [x for group in groups for x in group]
+    numbers = iter(torch.stack([x.float() for x in flat]).tolist() if flat else [])
+    return [[next(numbers) for _ in group] for group in groups]
+
+
 def _at(signals: Signals, progress: float) -> Signals:
-    values = {name: getattr(signals, name) for name in Signals.__slots__}
-    return Signals(**values | {"progress": progress})
+    return replace(signals, progress=progress)
 
 
 def _log_grad_norm(optimizer: Optimizer) -> Tensor | None:

@@ -13,7 +13,7 @@ import metaopt
 from metaopt.errors import StorageError
 from metaopt.gan import Task
 from metaopt.meta.objective import TrainingCurve, curve
-from metaopt.metrics import small_features
+from metaopt.metrics import find_features
 from metaopt.schedules import NamedSchedule
 from metaopt.training import Outcome, Record
 
@@ -41,7 +41,7 @@ def training_key(task: Task, schedule: NamedSchedule, seed: int, content_hash: s
         "params": dict(schedule.params),
         "seed": seed,
         "version": metaopt.__version__,
-        "features": small_features.version,
+        "features": find_features(task.features).version,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

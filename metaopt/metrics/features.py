@@ -40,8 +40,17 @@ class FeatureExtractor(Protocol):
         """Content hash of the weights: features of two versions must never be compared."""
         ...
 
+    @property
+    def n_logits(self) -> int:
+        """Classes of the classifier on top of the features; 0 where there is none."""
+        ...
+
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 ``(n, c, h, w)`` -> float32 ``(n, dim)`` on the same device."""
+        ...
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features ``(n, dim)`` and logits ``(n, n_logits)`` in one pass; None where there are no logits."""
         ...
 
 
@@ -54,6 +63,7 @@ class SmallFeatures:
 
     name = "small"
     dim = FEATURE_DIM
+    n_logits = 0
 
     @property
     def version(self) -> str:
@@ -77,8 +87,12 @@ class SmallFeatures:
         check_images(images)
         net = _net_on(images.device)
         # Lower precision is a matter of the training around us; a FID must mean the same in all of them.
-        with torch.autocast(images.device.type, enabled=False), _full_precision():
+        with torch.autocast(images.device.type, enabled=False), full_precision():
             return torch.cat([net(network_input(batch)) for batch in torch.split(images, BATCH_SIZE)])
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, None]:
+        """Features, and no logits."""
+        return self(images), None
 
 
 small_features = SmallFeatures()
@@ -96,7 +110,7 @@ def _net_on(device: torch.device) -> SmallNet:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Exact float32 in convolutions and products (no TF32, no bfloat16); the settings come back after."""
     backends: Any = torch.backends
     switches = (backends.cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul)

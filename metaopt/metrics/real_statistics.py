@@ -1,130 +1,147 @@
-"""Statistics of the real images, computed once and kept on disk: every training on a data set shares them."""
+"""What generated images are compared with, computed once and kept on disk: every training on a data set shares it."""
 
 import json
-import logging
-import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from metaopt.cache import default_cache_dir
 from metaopt.metrics.features import FeatureExtractor
 from metaopt.metrics.frechet import Moments, RealStatistics
+from metaopt.metrics.modes import Classifier, fit_classifier
+from metaopt.metrics.tensor_cache import cached
 
-FORMAT = "metaopt.real_statistics/1"
+__all__ = ["MAX_FEATURES", "RealReference", "default_cache_dir", "real_reference", "real_statistics"]
+
+FORMAT = "metaopt.real_statistics/2"
 """Changes where what is stored, or the way from images to numbers, changes."""
 BATCH_SIZE = 1000
 """Images whose features are in memory at a time."""
+MAX_FEATURES = 10_000
+"""Real images that neighbours and kernels are taken from: of more, this many evenly spaced ones."""
 
-_log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, kw_only=True)
+class RealReference:
+    """The real images of a data set, as far as metrics look at them."""
+
+    statistics: RealStatistics
+    """For the Frechet distance, over all images."""
+    features: Tensor
+    """float32 ``(n, d)`` of at most `MAX_FEATURES` images; n = 0 where no metric needs them."""
+    classifier: Classifier | None
+    """Where modes are counted."""
 
 
 def real_statistics(
     images: Tensor, extractor: FeatureExtractor, *, content_hash: str, cache_dir: Path | None
 ) -> RealStatistics:
-    """Mean, covariance and its square root of the features of ``images``, from the cache where it has them.
-
-    Any number of processes may share a cache: files appear whole, by rename. A file that is torn, or is not
-    what its name says, is computed anew and replaced. A cache that cannot be written only costs the time.
+    """Mean, covariance and its root of the features of ``images``, from the cache where it has them.
 
     Args:
-        images: uint8 ``(n, c, h, w)``, n >= 2, on any device.
+        images: uint8 ``(n, c, h, w)``, n >= 2, on any device, or a memory map.
         extractor: what turns images into features; its name and version are part of the key.
         content_hash: names the content of ``images``. Whoever changes the images must change it.
-        cache_dir: folder of the cache, made if missing; None: no cache.
+        cache_dir: folder of the cache, see `cached`; None: no cache.
 
     Raises:
         ConfigError: n < 2, or images that the extractor refuses.
     """
-    if cache_dir is None:
-        return _computed(images, extractor)
-    key = _key(extractor, content_hash)
-    file = cache_dir / "real_statistics" / f"{sha256(key.encode()).hexdigest()[:32]}.safetensors"
-    cached = _read(file, key)
-    if cached is not None:
-        return cached
-    statistics = _computed(images, extractor)
-    _write(file, key, statistics)
-    return statistics
+    tensors = cached(
+        _folder(cache_dir),
+        _key(extractor, content_hash),
+        lambda: _as_tensors(_one_pass(images, extractor, keep=False)[0]),
+    )
+    return _as_statistics(tensors)
 
 
-def default_cache_dir() -> Path:
-    """``$METAOPT_CACHE``, or ``$XDG_CACHE_HOME/metaopt``, or ``~/.cache/metaopt``; empty counts as unset."""
-    if own := os.environ.get("METAOPT_CACHE"):
-        return Path(own).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "metaopt"
-    return Path.home() / ".cache" / "metaopt"
+def real_reference(
+    images: Tensor,
+    labels: Tensor | None,
+    extractor: FeatureExtractor,
+    *,
+    content_hash: str,
+    cache_dir: Path | None,
+    metrics: Sequence[str],
+) -> RealReference:
+    """What `metrics` need of the real images, from the cache where it has it, else in one pass over them.
+
+    Args:
+        images: uint8 ``(n, c, h, w)``, n >= 2, on any device, or a memory map.
+        labels: classes, int64 ``(n,)``, which the metric `modes` needs.
+        extractor: what turns images into features; its name and version are part of the key.
+        content_hash: names the content of ``images``.
+        cache_dir: folder of the cache, see `cached`; None: no cache.
+        metrics: keys of `METRICS`.
+
+    Raises:
+        ConfigError: n < 2, images that the extractor refuses, or labels of one class for `modes`.
+    """
+    if set(metrics) <= {"fid", "inception_score"}:
+        statistics = real_statistics(images, extractor, content_hash=content_hash, cache_dir=cache_dir)
+        return RealReference(statistics=statistics, features=torch.empty(0, extractor.dim), classifier=None)
+    folder = _folder(cache_dir)
+
+    def compute() -> dict[str, Tensor]:
+        statistics, features = _one_pass(images, extractor, keep=True)
+        return {**_as_tensors(statistics), "features": features}
+
+    tensors = cached(folder, _key(extractor, content_hash, part="features"), compute)
+    features = tensors.pop("features")
+    classifier = None
+    if "modes" in metrics and labels is not None:
+        chosen = labels.cpu()[_evenly(len(images))]
+        key = _key(extractor, content_hash, part="classifier", labels=sha256(chosen.numpy().tobytes()).hexdigest())
+        classifier = Classifier.from_tensors(cached(folder, key, lambda: fit_classifier(features, chosen).as_tensors()))
+    return RealReference(statistics=_as_statistics(tensors), features=features, classifier=classifier)
 
 
-def _computed(images: Tensor, extractor: FeatureExtractor) -> RealStatistics:
-    moments = Moments.empty(extractor.dim)
+def _folder(cache_dir: Path | None) -> Path | None:
+    return None if cache_dir is None else cache_dir / "real_statistics"
+
+
+def _evenly(n: int) -> Tensor:
+    """At most `MAX_FEATURES` of n places, evenly spaced."""
+    kept = min(n, MAX_FEATURES)
+    return torch.arange(kept) * n // kept
+
+
+def _one_pass(images: Tensor, extractor: FeatureExtractor, *, keep: bool) -> tuple[RealStatistics, Tensor]:
+    moments, kept = Moments.empty(extractor.dim), [torch.empty(0, extractor.dim)]
+    wanted = torch.zeros(len(images), dtype=torch.bool)
+    if keep:
+        wanted[_evenly(len(images))] = True
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the last bits depend on it, and whoever fills the cache decides for all
     try:
-        for batch in torch.split(images, BATCH_SIZE):
-            moments = moments.updated(extractor(batch))
-        return RealStatistics.from_moments(moments)
+        for batch, wanted_here in zip(torch.split(images, BATCH_SIZE), torch.split(wanted, BATCH_SIZE), strict=True):
+            features = extractor(batch)
+            moments = moments.updated(features)
+            kept.append(features.cpu().float()[wanted_here])
+        return RealStatistics.from_moments(moments), torch.cat(kept)
     finally:
         torch.set_num_threads(n_threads)
 
 
-def _key(extractor: FeatureExtractor, content_hash: str) -> str:
+def _as_tensors(statistics: RealStatistics) -> dict[str, Tensor]:
+    tensors = {name: getattr(statistics, name) for name in ("mean", "covariance", "root")}
+    return {**tensors, "n": torch.tensor(statistics.n)}
+
+
+def _as_statistics(tensors: dict[str, Tensor]) -> RealStatistics:
+    names = ("mean", "covariance", "root")
+    return RealStatistics(n=int(tensors["n"]), **{name: tensors[name] for name in names})
+
+
+def _key(extractor: FeatureExtractor, content_hash: str, **more: str) -> str:
     parts = {
         "format": FORMAT,
         "extractor": extractor.name,
         "version": extractor.version,
         "content": content_hash,
     }
-    return json.dumps(parts, sort_keys=True)
-
-
-def _digest(key: str, tensors: dict[str, Tensor]) -> Tensor:
-    """SHA-256 of key and content as uint8 ``(32,)``: safetensors itself would not see a flipped bit."""
-    content = b"".join(tensors[name].contiguous().numpy().tobytes() for name in sorted(tensors))
-    return torch.tensor(list(sha256(key.encode() + content).digest()), dtype=torch.uint8)
-
-
-def _read(file: Path, key: str) -> RealStatistics | None:
-    """The statistics in ``file``; None if there are none, or they cannot be trusted."""
-    try:
-        tensors = load_safetensors(file.read_bytes())
-    except OSError:
-        return None
-    except SafetensorError as error:
-        _log.warning("%s is not a whole file and is computed anew: %s", file, error)
-        return None
-    digest = tensors.pop("digest", torch.empty(0))
-    if not torch.equal(digest, _digest(key, tensors)):
-        _log.warning("%s does not hold what its name says and is computed anew.", file)
-        return None
-    n = int(tensors.pop("n"))
-    return RealStatistics(n=n, **tensors)
-
-
-def _write(file: Path, key: str, statistics: RealStatistics) -> None:
-    """Write ``file`` whole or not at all; where the disk refuses, say so and go on."""
-    tensors = {name: getattr(statistics, name) for name in ("mean", "covariance", "sqrt_covariance")}
-    tensors["n"] = torch.tensor(statistics.n)
-    raw = save_safetensors({**tensors, "digest": _digest(key, tensors)}, metadata={"key": key})
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(file, raw)
-    except OSError as error:
-        _log.warning("Statistics of the real images are not cached: %s", error)
-
-
-def _replace(file: Path, raw: bytes) -> None:
-    # A name of its own for each writer; not mkstemp, whose files no other user of a shared cache may read.
-    part = file.with_name(f".{file.stem}.{uuid4().hex}.tmp")
-    try:
-        part.write_bytes(raw)
-        part.replace(file)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    return json.dumps(parts | more, sort_keys=True)

@@ -28,7 +28,7 @@ class ScheduleArtifact:
     params: Mapping[str, float]
     """The family's parameters, all of them."""
     ideal_d_loss: float = LOG_4
-    """V*, the discriminator loss where the generator is perfect; signals are relative to it; > 0."""
+    """V*, the discriminator loss where the generator is perfect; signals are relative to it; >= 0."""
     budget: float | None = None
     """Iterations (one D plus one G update) of the trainings it was learned on."""
     trained_on: tuple[str, ...] = ()
@@ -41,8 +41,8 @@ class ScheduleArtifact:
     """Study, trial, MLflow run, versions, date."""
 
     def __post_init__(self) -> None:
-        if not _number("ideal_d_loss", self.ideal_d_loss) > 0:
-            raise ConfigError(f"`ideal_d_loss > 0` must hold, but got ideal_d_loss={self.ideal_d_loss!r}.")
+        if not _number("ideal_d_loss", self.ideal_d_loss) >= 0:
+            raise ConfigError(f"`ideal_d_loss >= 0` must hold, but got ideal_d_loss={self.ideal_d_loss!r}.")
         if self.budget is not None and not _number("budget", self.budget) > 0:
             raise ConfigError(f"`budget > 0` must hold, but got budget={self.budget!r}.")
         if self.score is not None:

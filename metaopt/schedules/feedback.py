@@ -17,7 +17,8 @@ class GapAware:
         V <= V*:  s = clip(h_min^(x / x_min), h_min, 1)     D is too strong: lower it
         lr_d = base * s;  lr_g is left alone
 
-    ``V / V* - 1`` is the signal ``loss_gap``, so ``x_min`` and ``x_max`` are stated as fractions of ``V*``.
+    The signal ``loss_gap`` is ``(V - V*) / V*``, so ``x_min`` and ``x_max`` are stated as fractions of ``V*``;
+    a Wasserstein loss has ``V* = 0`` and takes the unit of `loss_scale` in its place.
     The averaging lives in the signal; the schedule itself has no state.
     """
 

@@ -45,13 +45,13 @@ class Signals:
     progress: float
     """Fraction of the budget that is spent, in [0, 1]."""
     loss_gap: float = 0.0
-    """``V / V* - 1`` with ``V`` the average loss of D and ``V*`` its ideal value; < 0: D is winning."""
+    """``(V - V*) / scale``, ``V`` the average loss of D, ``V*`` its ideal value, `loss_scale`; < 0: D is winning."""
     d_sign: float = 0.0
     """Average of ``sign D(x)``, x real, in [-1, 1]; near 1: D knows the training images (Karras 2020)."""
     d_accuracy: float = 0.5
     """Average share of images that D puts on the right side of 0, in [0, 1]."""
     g_loss: float = 0.5
-    """``L / V*`` with ``L`` the average generator loss; 0.5 in a balanced non-saturating game."""
+    """``L / scale`` with ``L`` the average generator loss; 0.5 in a balanced non-saturating game."""
     log_grad_ratio: float = 0.0
     """``ln(|grad D| / |grad G|)`` of the latest updates, averaged."""
 
@@ -63,6 +63,15 @@ class Signals:
     def finite(self) -> bool:
         """Whether every signal is a finite number."""
         return all(math.isfinite(getattr(self, name)) for name in self.__slots__)
+
+
+def loss_scale(ideal_d_loss: float) -> float:
+    """The unit in which schedules read losses: V* where it is > 0, else 1.
+
+    A Wasserstein loss has V* = 0 and nothing to divide by. Its unit is 1: a distance of 1 between real and
+    generated images whose pixels lie in [-1, 1], as far as D is 1-Lipschitz.
+    """
+    return ideal_d_loss if ideal_d_loss > 0 else 1.0
 
 
 class Schedule(Protocol):

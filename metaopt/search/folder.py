@@ -12,7 +12,7 @@ from typing import Any
 
 import metaopt
 from metaopt.errors import ConfigError, StorageError
-from metaopt.metrics import small_features
+from metaopt.metrics import find_features
 from metaopt.search.study import Study
 
 MANIFEST = "study.json"
@@ -77,7 +77,8 @@ class Manifest:
 
 def manifest_of(study: Study, content_hashes: Sequence[str]) -> Manifest:
     """The manifest of a study whose tasks' images have those hashes."""
-    parts = [[task.key() for task in study.tasks], list(content_hashes), small_features.version, metaopt.__version__]
+    features = [find_features(task.features).version for task in study.tasks]
+    parts = [[task.key() for task in study.tasks], list(content_hashes), features, metaopt.__version__]
     return Manifest(
         name=study.name,
         key=study.key,

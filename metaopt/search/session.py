@@ -299,9 +299,9 @@ def _final_fid(of: TrainingCurve) -> float:
     return of.fid_at(len(of.fids) - 1)
 
 
-_LOGGED = ("fid", "loss_g", "loss_d", "lr_g", "lr_d", "update_ratio", "d_accuracy", "log_grad_ratio")
+_NOT_LOGGED = ("iteration", "progress", "d_updates", "g_updates", "outcome", "reason", "warning", "wall_s")
 
 
 def _metrics(record: Record) -> dict[str, float]:
     values: dict[str, Any] = asdict(record)
-    return {key: float(values[key]) for key in _LOGGED if values[key] is not None}
+    return {key: float(value) for key, value in values.items() if key not in _NOT_LOGGED and value is not None}

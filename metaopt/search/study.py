@@ -2,20 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from metaopt.errors import ConfigError
-from metaopt.gan import Task, task_from_spec
+from metaopt.gan import Corruption, Task, task_from_spec
 from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, named_schedule
 from metaopt.search import yaml_file
 from metaopt.search.study_spec import RangeSpec, StudySpec, TaskSpec
+from metaopt.search.validation import apply, place, validated
 from metaopt.search.yaml_file import Document
 
 
@@ -85,8 +84,19 @@ def load_study(source: str, overrides: Sequence[str] = ()) -> Study:
     document = yaml_file.parse(text, name)
     where: dict[yaml_file.Path, str] = {path: f"{name}:{line}" for path, line in document.lines.items()}
     for override in overrides:
-        _apply(document, override, where)
-    return _study(_validated(document, where, name), where, name)
+        apply(document, override, where)
+    return _study(validated(StudySpec, document, where, name), where, name)
+
+
+def load_task(data: str, overrides: Sequence[str] = ()) -> Task:
+    """A task as a study would have it, with overrides like ``loss=hinge`` or ``corruption.noise=0.2``.
+
+    ConfigError for anything that could not run as written.
+    """
+    document, where = Document(content={"data": data}), dict[yaml_file.Path, str]()
+    for override in overrides:
+        apply(document, override, where)
+    return _as_task(validated(TaskSpec, document, where, "task"))
 
 
 def _text(source: str) -> tuple[str, str]:
@@ -106,93 +116,11 @@ def _text(source: str) -> tuple[str, str]:
         raise ConfigError(f"{path}: the study cannot be read: {error}.") from error
 
 
-def _apply(document: Document, override: str, where: dict[yaml_file.Path, str]) -> None:
-    label = f"--set {override}"
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{label}: an override must be KEY=VALUE, as in search.trials=20.")
-    path: yaml_file.Path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
-    target = document.content
-    for part in path[:-1]:
-        if isinstance(target, dict) and isinstance(part, str):
-            target = target.setdefault(part, {})
-        elif isinstance(target, list) and isinstance(part, int) and part < len(target):
-            target = target[part]
-        else:
-            raise ConfigError(f"{label}: the study has no `{part}` there.")
-    last = path[-1]
-    if not (isinstance(target, dict) and isinstance(last, str)) and not (
-        isinstance(target, list) and isinstance(last, int) and last < len(target)
-    ):
-        raise ConfigError(f"{label}: the study has no `{last}` there.")
-    target[last] = yaml_file.parse(value, label).content  # type: ignore[index]
-    where[path] = label
-
-
-_BRANCHES = ("float", "RangeSpec", "constrained-int", "literal['auto']")
-"""What pydantic puts into a location to name the branch of a union; no key of the file."""
-
-_TELLING = ("extra_forbidden", "missing")
-"""Problems that explain others: a misspelt key is also a missing one."""
-
-
-def _validated(document: Document, where: Mapping[yaml_file.Path, str], name: str) -> StudySpec:
-    if not isinstance(document.content, dict):
-        raise ConfigError(f"{name}: a study must be a mapping of keys, but got {type(document.content).__name__}.")
-    try:
-        return StudySpec.model_validate(document.content)
-    except ValidationError as error:
-        ranked = sorted(error.errors(), key=_rank)
-        path = tuple(part for part in ranked[0]["loc"] if part not in _BRANCHES)
-        key = ".".join(str(part) for part in path)
-        raise ConfigError(f"{_place(where, path, name)}: {_message(key, path, ranked[0])}") from error
-
-
-def _rank(problem: Any) -> tuple[int, int]:
-    """The most telling problem first, then the one deepest inside."""
-    kind = _TELLING.index(problem["type"]) if problem["type"] in _TELLING else len(_TELLING)
-    return kind, -len(problem["loc"])
-
-
-def _place(where: Mapping[yaml_file.Path, str], path: yaml_file.Path, name: str) -> str:
-    while path and path not in where:
-        path = path[:-1]
-    return where.get(path, name)
-
-
-def _message(key: str, path: yaml_file.Path, problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        near = get_close_matches(str(path[-1]), known, n=1)
-        hint = f"; did you mean `{near[0]}`?" if near else "."
-        return f"unknown key `{key}`{hint} Known: {', '.join(known)}."
-    if problem["type"] == "missing":
-        return f"`{key}` must be there, but it is missing."
-    rule = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"`{key}`: {rule}, but got {problem['input']!r}."
-
-
-def _known_keys(path: yaml_file.Path) -> list[str]:
-    model: type[BaseModel] = StudySpec
-    for part in path:
-        if isinstance(part, int) or part not in model.model_fields:
-            continue
-        model = next(_models(model.model_fields[part].annotation), model)
-    return list(model.model_fields)
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _models(argument)
-
-
 def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> Study:
     def at(*path: str | int) -> str:
-        return _place(where, path, name)
+        return place(where, path, name)
 
-    tasks = tuple(_task(spec, i, task, at("tasks", i)) for i, task in enumerate(spec.tasks))
+    tasks = tuple(_task(spec, task, at("tasks", i)) for i, task in enumerate(spec.tasks))
     for i, task in enumerate(tasks):
         if task.name in [other.name for other in tasks[:i]]:
             raise ConfigError(
@@ -243,10 +171,18 @@ class _Located:
             raise type(error)(f"{self._place}: {error}") from error
 
 
-def _task(spec: StudySpec, i: int, task: TaskSpec, place: str) -> Task:
-    with _Located(place):
-        overrides = task.model_dump(exclude={"data"}, exclude_none=True)
-        return task_from_spec(task.data, evaluations=spec.evaluations, **overrides)
+def _task(spec: StudySpec, task: TaskSpec, where: str) -> Task:
+    with _Located(where):
+        return _as_task(task, evaluations=spec.evaluations)
+
+
+def _as_task(spec: TaskSpec, **fields: Any) -> Task:
+    given = spec.model_dump(exclude={"data"}, exclude_none=True)
+    if "metrics" in given:
+        given["metrics"] = tuple(given["metrics"])
+    if "corruption" in given:
+        given["corruption"] = Corruption(**given["corruption"])
+    return task_from_spec(spec.data, **fields, **given)
 
 
 def _range(family: Family, key: str, value: float | RangeSpec) -> Range:

@@ -11,26 +11,68 @@ class _Spec(BaseModel):
     )
 
 
+class CorruptionSpec(_Spec):
+    """What is wrong with the images that are trained on; FID and all other metrics compare with clean ones."""
+
+    noise: float | None = None
+    """Standard deviation of noise added to pixels in [-1, 1]."""
+    missing_pixels: float | None = None
+    """Share of the pixels."""
+    missing_patches: float | None = None
+    """Share of the area."""
+    n_kept: int | None = None
+    """Number of images kept; the others are missing."""
+    label_noise: float | None = None
+    """Share of the images whose class is another one's."""
+    foreign: float | None = None
+    """Share of the images that come from `foreign_data`."""
+    foreign_data: str | None = None
+    """A data set, as in `data`."""
+    seed: int | None = None
+
+
 class TaskSpec(_Spec):
     """One training problem. What is left out comes from the named task or the default for that data."""
 
     data: str
-    """`digits`, `mnist5k`, `npz:FILE` or `folder:DIR`."""
+    """A name that `metaopt data` lists, `npz:FILE`, `npy:FILE`, `folder:DIR` or `hf:NAME`."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
     """Shown in tables and metric names; from the data if left out."""
     size: int | None = None
     """Width and height of the images in pixels."""
+    corruption: CorruptionSpec | None = None
+    augment: str | None = None
+    """Augmentations of the real images: `flip`, `crop` or `flip,crop`."""
     network: str | None = None
-    """`mlp` or `dcgan`."""
+    """`mlp`, `dcgan`, `sngan`, or `package.module:function` of your own."""
     width: int | None = None
     z_dim: int | None = None
+    conditional: bool | None = None
+    """Whether both networks are told the class of each image."""
+    norm_g: Literal["batch", "group", "none"] | None = None
+    """Normalisation in the generator; the network's own if left out."""
+    norm_d: Literal["batch", "group", "none"] | None = None
+    """Normalisation in the discriminator, likewise."""
+    spectral_norm: bool | None = None
+    """Spectral norm on the discriminator, likewise."""
     loss: str | None = None
+    """`non_saturating`, `minimax`, `lsgan`, `wgan`, `wgan_gp` or `hinge`."""
+    r1: float | None = None
+    """Weight of the R1 gradient penalty."""
+    diff_augment: str | None = None
+    """Differentiable augmentations of all that the discriminator sees: of `color`, `translation`, `cutout`."""
+    ema: float | None = None
+    """Memory of the average of the generator that is evaluated, as a share of the budget; 0: the generator itself."""
     batch: int | None = None
     """Images per update."""
     budget: int | None = None
     """Iterations: the compute of one D update plus one G update each."""
     n_samples: int | None = None
-    """Generated images per FID."""
+    """Generated images per evaluation."""
+    features: str | None = None
+    """What images are compared by: `small`, `lite0`, `inception`, or `package.module:name` of your own."""
+    metrics: list[str] | None = None
+    """Measured at each evaluation: `fid`, `kid`, `inception_score`, `precision_recall`, `density_coverage`, `modes`."""
     beta1: float | None = None
     beta2: float | None = None
 

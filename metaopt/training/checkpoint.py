@@ -14,6 +14,7 @@ from metaopt.training.training import Training
 
 FORMAT = "metaopt.training/1"
 _PREVIOUS = ".previous"
+_DOS_FOLDER = 0x10
 
 
 def save_training(training: Training, path: str | Path) -> None:
@@ -64,10 +65,15 @@ def _check_identity(path: Path, state: dict[str, Any], ours: dict[str, Any]) -> 
             raise ArtifactError(f"{path}: `{key}` must be {ours[key]!r}, but the saved one is {state[key]!r}.")
 
 
+def _marked_as_folder(archive: zipfile.ZipFile) -> str | None:
+    """A part that a flipped bit has made a folder: torch reads nothing there, and says nothing."""
+    return next((info.filename for info in archive.infolist() if info.external_attr & _DOS_FOLDER), None)
+
+
 def _read(path: Path, training: Training) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not check the checksums it writes
-            damaged = archive.testzip()
+            damaged = archive.testzip() or _marked_as_folder(archive)
         state = None if damaged else torch.load(path, map_location=training.device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ArtifactError(f"{path} holds more than tensors and numbers: {error}.") from error

@@ -1,33 +1,64 @@
 """What an update costs, so that a budget means the same compute for every update ratio."""
 
 from copy import deepcopy
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from metaopt.gan import GanLoss, Pair
+from metaopt.gan import Pair, PairSpec
+from metaopt.training.game import Classes, Game
 
 
-def d_cost(pair: Pair, loss: GanLoss, image_shape: tuple[int, int, int], batch: int) -> float:
-    """FLOPs of a D update over those of a D plus a G update, in (0, 1), forward and backward counted.
+class FlopCounter(TorchDispatchMode):
+    """Counts what runs inside it, by torch's own table of formulas.
+
+    torch's FlopCounterMode hooks into modules and cannot see a gradient inside a loss, as penalties have it.
+    """
+
+    flops: float
+    """So far: two for each multiply-add of a matrix product or convolution, forward and backward."""
+
+    def __init__(self) -> None:
+        """Start at 0."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run `func` and add its cost."""
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **kwargs, out_val=out)
+        return out
+
+
+def d_cost(pair: Pair, game: Game, spec: PairSpec, batch: int) -> float:
+    """FLOPs of a D update over those of a D plus a G update, in (0, 1), forward, backward and penalties counted.
 
     Copies on the meta device are measured, so `pair` is left as it was and nothing is computed.
 
     Args:
         pair: the networks.
-        loss: the losses of both players.
-        image_shape: (C, H, W).
+        game: losses and penalties of both players.
+        spec: what `pair` was built from.
         batch: images per update.
     """
     generator, discriminator = deepcopy(pair.generator).to("meta"), deepcopy(pair.discriminator).to("meta")
     z = torch.zeros(batch, pair.z_dim, device="meta")
-    real = torch.zeros(batch, *image_shape, device="meta")
-    with FlopCounterMode(display=False) as counter_d:
+    real = torch.zeros(batch, spec.channels, spec.size, spec.size, device="meta")
+    classes: Classes = (torch.zeros(batch, dtype=torch.int64, device="meta"),) if spec.n_classes else ()
+    counter_d, counter_g = FlopCounter(), FlopCounter()
+    with counter_d:
         with torch.no_grad():
-            fake = generator(z)
-        torch.autograd.backward(loss.d_loss(discriminator(real), discriminator(fake)))
-    with FlopCounterMode(display=False) as counter_g:
-        loss_g = loss.g_loss(discriminator(generator(z)))
-        torch.autograd.backward(loss_g, inputs=list(generator.parameters()))
-    flops_d, flops_g = counter_d.get_total_flops(), counter_g.get_total_flops()
-    return float(flops_d / (flops_d + flops_g))
+            fake = generator(z, *classes)
+        objective = game.d_loss(
+            discriminator, real, fake, real_classes=classes, fake_classes=classes, generator=None
+        ).objective
+        torch.autograd.backward(objective, inputs=list(discriminator.parameters()))
+    with counter_g:
+        loss = game.g_loss(discriminator, generator(z, *classes), classes, None)
+        torch.autograd.backward(loss, inputs=list(generator.parameters()))
+    return counter_d.flops / (counter_d.flops + counter_g.flops)

@@ -1,6 +1,8 @@
 """Failures seen while training: each check returns what it saw, or None."""
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 
 from metaopt.schedules import Signals
 from metaopt.training.records import Outcome
@@ -12,6 +14,20 @@ MIN_SPREAD = 0.01
 """Spread of generated over that of real images below which all of them are the same image."""
 COLLAPSE_GRACE = 0.1
 """Share of the budget before which a generator may still be flat."""
+
+MIN_FEATURE_SPREAD = 0.1
+"""Variance of generated over that of real features below which modes are missing."""
+SPREAD_GRACE = 0.5
+"""Share of the budget before which the features of a generator may still be alike."""
+SATURATED_ACCURACY = 0.99
+SATURATED_GAP = -0.95
+"""Loss gap of D below which a D that is always right gives G nothing to follow."""
+WINDOW = 20
+"""Readings of the loss gap that oscillation is seen in."""
+SWING = 0.2
+"""Loss gap beyond which one of the players is ahead: D below -SWING, G above SWING."""
+MIN_TURNS = 4
+"""Changes of the lead in the window from which the game counts as oscillating."""
 
 Finding = tuple[Outcome, str]
 
@@ -36,3 +52,38 @@ def collapsed(fake_spread: float, real_spread: float, progress: float) -> Findin
     if progress < COLLAPSE_GRACE or fake_spread >= MIN_SPREAD * real_spread:
         return None
     return Outcome.COLLAPSED, f"spread of generated images {fake_spread / real_spread:.2g} of the real ones'"
+
+
+def lost_modes(feature_spread: float, progress: float) -> str:
+    """A warning where generated images are far less diverse than real ones; else "".
+
+    Args:
+        feature_spread: trace of the covariance of generated over that of real features.
+        progress: share of the budget spent.
+    """
+    if progress < SPREAD_GRACE or not feature_spread < MIN_FEATURE_SPREAD:
+        return ""
+    return f"mode collapse: feature_spread {feature_spread:.2g} of the real images'"
+
+
+def saturated(signals: Signals, ideal_d_loss: float) -> str:
+    """A warning where D tells nearly all images apart and its loss is nearly 0; else "".
+
+    A Wasserstein loss (V* = 0) has no such bound and never saturates.
+    """
+    if ideal_d_loss <= 0 or signals.d_accuracy < SATURATED_ACCURACY or signals.loss_gap > SATURATED_GAP:
+        return ""
+    return f"discriminator saturation: d_accuracy {signals.d_accuracy:.3f}, loss_gap {signals.loss_gap:.2f}"
+
+
+def oscillating(gaps: Iterable[float]) -> str:
+    """A warning where the lead went to and fro in the last `WINDOW` readings of the loss gap; else "".
+
+    Args:
+        gaps: `Signals.loss_gap` at each of those readings, oldest first.
+    """
+    leads = [gap > 0 for gap in gaps if abs(gap) > SWING]
+    turns = sum(a != b for a, b in pairwise(leads))
+    if turns < MIN_TURNS:
+        return ""
+    return f"oscillation: loss_gap crossed from beyond {SWING:+} to beyond {-SWING:+} or back {turns} times"

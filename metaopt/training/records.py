@@ -35,6 +35,17 @@ class Record:
     """``ln(|grad D| / |grad G|)``."""
     fid: float | None = None
     """Frechet distance to the real images at this moment; None where none was taken."""
+    kid: float | None = None
+    """The other metrics of the task, taken with the FID; None where they were not; see `metaopt.metrics`."""
+    inception_score: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    density: float | None = None
+    coverage: float | None = None
+    modes: float | None = None
+    mode_balance: float | None = None
+    warning: str = ""
+    """What is going wrong without ending the training, with the signal that shows it."""
     outcome: Outcome | None = None
     """Set in the last record only."""
     reason: str = ""

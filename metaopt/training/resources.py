@@ -1,30 +1,32 @@
-"""What all trainings of a task share and a worker keeps warm: images on the device, real statistics."""
+"""What all trainings of a task share and a worker keeps warm: images on the device, what they are compared with."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
-from metaopt.gan import Dataset, Task, check_dataset, load_dataset, to_unit
+from metaopt.gan import Corruption, Dataset, Task, check_dataset, corrupted, load_dataset, to_unit
 from metaopt.metrics import (
     FeatureExtractor,
-    RealStatistics,
+    RealReference,
+    check_metrics,
     default_cache_dir,
-    real_statistics,
-    small_features,
+    fid_floor,
+    find_features,
+    real_reference,
 )
 
 _SPREAD_IMAGES = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Resources:
     """Read-only parts of a training."""
 
     dataset: Dataset
-    """The whole set, uint8, on the device."""
-    real: RealStatistics
-    """Feature statistics of the whole set."""
+    """The images that are trained on, with the task's corruption, uint8, on the device if they fit."""
+    real: RealReference
+    """What generated images are compared with: the clean images, in features."""
     extractor: FeatureExtractor
     spread: float
     """Mean over pixels of the standard deviation over images, of images in [-1, 1]; > 0."""
@@ -32,22 +34,49 @@ class Resources:
 
 def resources(task: Task, device: str = "cpu") -> Resources:
     """Load what `task` needs, once per process, data set and device; DataError if it cannot be used."""
-    shared = _load(task.data, task.size, device)
+    shared = _load(
+        data=task.data,
+        size=task.size,
+        corruption=task.corruption,
+        features=task.features,
+        metrics=task.metrics,
+        device=device,
+    )
     check_dataset(task, shared.dataset)
+    labelled = shared.dataset.y is not None
+    check_metrics(task.metrics, shared.extractor, labelled=labelled, n_samples=task.n_samples)
     return shared
 
 
+@lru_cache(maxsize=256)
+def floor(task: Task) -> float:
+    """The FID of `task.n_samples` images drawn from the real set itself: what a perfect generator would get."""
+    shared, clean = resources(task), _clean(task.data, task.size)
+    return fid_floor(clean.x, shared.real, shared.extractor, task.n_samples, torch.Generator().manual_seed(0))
+
+
 @lru_cache(maxsize=32)
-def _load(data: str, size: int | None, device: str) -> Resources:
-    dataset = load_dataset(data, size=size).to(device)
-    return Resources(
-        dataset=dataset,
-        real=real_statistics(
-            dataset.x, small_features, content_hash=dataset.content_hash, cache_dir=default_cache_dir()
-        ),
-        extractor=small_features,
-        spread=spread(to_unit(dataset.x[:: max(1, len(dataset) // _SPREAD_IMAGES)])),
+def _load(
+    *, data: str, size: int | None, corruption: Corruption, features: str, metrics: tuple[str, ...], device: str
+) -> Resources:
+    clean = _clean(data, size)
+    extractor = find_features(features)
+    dataset = corrupted(clean, corruption).to(device)
+    real = real_reference(
+        clean.x,
+        clean.y,
+        extractor,
+        content_hash=clean.content_hash,
+        cache_dir=default_cache_dir(),
+        metrics=metrics,
     )
+    some = dataset.x[:: max(1, len(dataset) // _SPREAD_IMAGES)]
+    return Resources(dataset=dataset, real=real, extractor=extractor, spread=spread(to_unit(some)))
+
+
+@lru_cache(maxsize=32)
+def _clean(data: str, size: int | None) -> Dataset:
+    return load_dataset(data, size=size)
 
 
 def spread(images: torch.Tensor) -> float:

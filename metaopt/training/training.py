@@ -3,20 +3,36 @@
 import hashlib
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Adam
 
-from metaopt.gan import LOSSES, Task, make_pair, sample_batch, to_uint8, to_unit
+from metaopt.gan import (
+    LOSSES,
+    PairSpec,
+    Task,
+    augment,
+    make_pair,
+    pair_spec,
+    sample_batch,
+    sample_classes,
+    sample_labelled,
+    to_uint8,
+    to_unit,
+)
 from metaopt.integrations.torch import ScheduleController
-from metaopt.metrics import Moments, frechet_distance
+from metaopt.metrics import evaluate
 from metaopt.schedules import Schedule
+from metaopt.training.average import WeightAverage
 from metaopt.training.flops import d_cost
-from metaopt.training.health import Finding, collapsed, diverged
+from metaopt.training.game import Classes, Game
+from metaopt.training.health import WINDOW, Finding, collapsed, diverged, lost_modes, oscillating, saturated
 from metaopt.training.records import Outcome, Record
 from metaopt.training.resources import resources, spread
 
@@ -44,39 +60,29 @@ class Training:
         """
         self.task, self.seed, self.device = task, seed, device
         self.shared = resources(task, device)
-        self.loss = LOSSES[task.loss]
-        dataset = self.shared.dataset
-        pair = make_pair(
-            task.network,
-            size=dataset.size,
-            channels=dataset.channels,
-            width=task.width,
-            z_dim=task.z_dim,
-            generator=_generator(seed, "networks", "cpu"),
-        )
-        self.d_cost = _d_cost(
-            network=task.network,
-            size=dataset.size,
-            channels=dataset.channels,
-            width=task.width,
-            z_dim=task.z_dim,
-            loss=task.loss,
-            batch=task.batch,
-        )
+        self.game = Game(loss=LOSSES[task.loss], r1=task.r1, diff_augment=task.diff_augment)
+        spec = pair_spec(task, self.shared.dataset)
+        pair = make_pair(spec, _generator(seed, "networks", "cpu"))
+        self.d_cost = _d_cost(spec, Game(loss=self.game.loss, r1=task.r1), task.batch)
         self.generator, self.discriminator = pair.generator.to(device), pair.discriminator.to(device)
+        self.average = WeightAverage(self.generator, task.ema, task.budget) if task.ema else None
         betas = (task.beta1, task.beta2)
-        self.optimizer_g = Adam(self.generator.parameters(), betas=betas, fused=True)
-        self.optimizer_d = Adam(self.discriminator.parameters(), betas=betas, fused=True)
+        self._weights_g, self._weights_d = list(self.generator.parameters()), list(self.discriminator.parameters())
+        self.optimizer_g = Adam(self._weights_g, betas=betas, fused=True)
+        self.optimizer_d = Adam(self._weights_d, betas=betas, fused=True)
         self.controller = ScheduleController(
             schedule,
             self.optimizer_g,
             self.optimizer_d,
             iterations=task.budget,
             d_cost=self.d_cost,
-            ideal_d_loss=self.loss.ideal_d_loss,
+            ideal_d_loss=self.game.loss.ideal_d_loss,
         )
         self.batches = _generator(seed, "batches", device)
         self.latents = _generator(seed, "latents", device)
+        self.augmentations = _generator(seed, "augmentations", device)
+        self.gaps: deque[float] = deque(maxlen=WINDOW)
+        self.warning = ""
         self.n_records = 0
         self.finding: Finding | None = None
         self._started = time.perf_counter()
@@ -105,14 +111,19 @@ class Training:
         """`n` generated images as uint8 (n, C, H, W), from the same latents whenever it is called."""
         return torch.cat([to_uint8(images) for images in self._generated(n)])
 
-    def fid(self) -> float:
-        """Frechet distance of `task.n_samples` generated images to the real set; NaN if any is not finite."""
-        moments = Moments.empty(self.shared.extractor.dim)
-        for images in self._generated(self.task.n_samples):
-            if not images.isfinite().all():  # as bytes they would look like any black image
-                return math.nan
-            moments = moments.updated(self.shared.extractor(to_uint8(images)))
-        return frechet_distance(self.shared.real, moments)
+    def measures(self) -> dict[str, float]:
+        """Each metric of the task on `task.n_samples` generated images; empty if any pixel is not finite."""
+        finite = True
+
+        def batches() -> Iterator[Tensor]:
+            nonlocal finite
+            for images in self._generated(self.task.n_samples):
+                finite = finite and bool(images.isfinite().all())  # as bytes they would look like any black image
+                yield to_uint8(images)
+
+        random = _generator(self.seed, "metrics", "cpu")
+        measures = evaluate(batches(), self.shared.real, self.shared.extractor, self.task.metrics, random)
+        return measures if finite else {}
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes: tensors and plain values."""
@@ -129,6 +140,9 @@ class Training:
             "controller": self.controller.state_dict(),
             "batches": self.batches.get_state(),
             "latents": self.latents.get_state(),
+            "augmentations": self.augmentations.get_state(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "gaps": list(self.gaps),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -138,56 +152,99 @@ class Training:
         self.finding = None if finding is None else (Outcome(finding[0]), finding[1])
         for name in ("generator", "discriminator", "optimizer_g", "optimizer_d", "controller"):
             getattr(self, name).load_state_dict(state[name])
-        self.batches.set_state(state["batches"].cpu())
-        self.latents.set_state(state["latents"].cpu())
+        for name in ("batches", "latents", "augmentations"):
+            getattr(self, name).set_state(state[name].cpu())
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.gaps = deque(state["gaps"], maxlen=WINDOW)
 
     def _advance(self, progress: float) -> None:
         fake = None
         while self.finding is None and self.controller.progress < progress - _EPS:
             fake = self._update_d() if self.controller.turn == "d" else self._update_g()
             if self.controller.fresh:
-                self.finding = diverged(self.controller.signals, self.controller.log_grad_norms)
+                self._look()
         if self.finding is None and fake is not None:
             self.finding = collapsed(spread(fake), self.shared.spread, progress)
 
+    def _look(self) -> None:
+        """Judge the signals that were just read."""
+        signals = self.controller.signals
+        self.finding = diverged(signals, self.controller.log_grad_norms)
+        self.gaps.append(signals.loss_gap)
+        self.warning = self.warning or saturated(signals, self.game.loss.ideal_d_loss) or oscillating(self.gaps)
+
     def _update_d(self) -> Tensor:
-        real = to_unit(sample_batch(self.shared.dataset, self.task.batch, self.batches))
+        real, real_classes = self._real()
         with torch.no_grad():
-            fake: Tensor = self.generator(self._latents(self.task.batch, self.latents))
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-        loss = self.loss.d_loss(real_logits, fake_logits)
-        self.optimizer_d.zero_grad()
-        torch.autograd.backward(loss)
+            fake, fake_classes = self._fake()
+        found = self.game.d_loss(
+            self.discriminator,
+            real,
+            fake,
+            real_classes=real_classes,
+            fake_classes=fake_classes,
+            generator=self.augmentations,
+        )
+        _clear(self._weights_d)
+        torch.autograd.backward(found.objective, inputs=self._weights_d)
         self.optimizer_d.step()
-        self.controller.update(loss, real_logits=real_logits, fake_logits=fake_logits)
+        self.game.after_d_update(self.discriminator)
+        self.controller.update(found.loss, real_logits=found.real_logits, fake_logits=found.fake_logits)
         return fake
 
     def _update_g(self) -> Tensor:
-        fake: Tensor = self.generator(self._latents(self.task.batch, self.latents))
-        loss = self.loss.g_loss(self.discriminator(fake))
-        self.optimizer_g.zero_grad()
-        torch.autograd.backward(loss, inputs=list(self.generator.parameters()))  # none for the weights of D
+        fake, classes = self._fake()
+        loss = self.game.g_loss(self.discriminator, fake, classes, self.augmentations)
+        _clear(self._weights_g)
+        torch.autograd.backward(loss, inputs=self._weights_g)  # none for the weights of D
         self.optimizer_g.step()
         self.controller.update(loss)
+        if self.average is not None:
+            self.average.update(self.generator, self.controller.iteration)
         return fake.detach()
+
+    def _real(self) -> tuple[Tensor, Classes]:
+        dataset, batch = self.shared.dataset, self.task.batch
+        if self.task.conditional:
+            images, y = sample_labelled(dataset, batch, self.batches)
+            classes: Classes = (y,)
+        else:
+            images, classes = sample_batch(dataset, batch, self.batches), ()
+        if self.task.augment:
+            images = augment(images, self.task.augment, self.augmentations)
+        return to_unit(images), classes
+
+    def _fake(self) -> tuple[Tensor, Classes]:
+        z, classes = self._latents(self.task.batch, self.latents)
+        return self.generator(z, *classes), classes
 
     @torch.no_grad()
     def _generated(self, n: int) -> Iterator[Tensor]:
         latents = _generator(self.seed, "evaluation", self.device)
+        generator = self.generator if self.average is None else self.average.module
         for start in range(0, n, _EVALUATION_BATCH):
-            self.generator.eval()
-            images = self.generator(self._latents(min(_EVALUATION_BATCH, n - start), latents))
-            self.generator.train()
+            z, classes = self._latents(min(_EVALUATION_BATCH, n - start), latents)
+            generator.eval()
+            images = generator(z, *classes)
+            generator.train()
             yield images
 
-    def _latents(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.task.z_dim, generator=generator, device=self.device)
+    def _latents(self, n: int, generator: torch.Generator) -> tuple[Tensor, Classes]:
+        """Noise, and classes as frequent as they are in the data."""
+        z = torch.randn(n, self.task.z_dim, generator=generator, device=self.device)
+        return z, (sample_classes(self.shared.dataset, n, generator),) if self.task.conditional else ()
 
     def _record(self, *, evaluate: bool) -> Record:
         controller = self.controller
-        fid = self.fid() if (evaluate or self.finding is not None) and self.healthy else None
-        if fid is not None and math.isnan(fid):
-            self.finding, fid = (Outcome.DIVERGED, "non-finite samples"), None
+        measures: dict[str, float] = {}
+        if (evaluate or self.finding is not None) and self.healthy:
+            measures = self.measures()
+            if not math.isfinite(measures.get("fid", math.nan)):
+                self.finding, measures = (Outcome.DIVERGED, "non-finite samples"), {}
+            feature_spread = measures.pop("feature_spread", 1.0)
+            self.warning = self.warning or lost_modes(feature_spread, controller.progress)
+        warning, self.warning = self.warning, ""
         self.n_records += 1
         loss_d, loss_g = controller.losses
         return Record(
@@ -202,20 +259,24 @@ class Training:
             update_ratio=controller.controls.update_ratio,
             d_accuracy=controller.signals.d_accuracy,
             log_grad_ratio=controller.signals.log_grad_ratio,
-            fid=fid,
+            **measures,
+            warning=warning,
             outcome=self.finding[0] if self.finding else None,
             reason=self.finding[1] if self.finding else "",
             wall_s=time.perf_counter() - self._started,
         )
 
 
+def _clear(weights: list[Parameter]) -> None:
+    """`zero_grad` without its hooks, which cost a small network 3 % of its time."""
+    for weight in weights:
+        weight.grad = None
+
+
 @lru_cache(maxsize=256)
-def _d_cost(*, network: str, size: int, channels: int, width: int, z_dim: int, loss: str, batch: int) -> float:
+def _d_cost(spec: PairSpec, game: Game, batch: int) -> float:
     """Measured once per network pair and process; it does not depend on the weights."""
-    pair = make_pair(
-        network, size=size, channels=channels, width=width, z_dim=z_dim, generator=torch.Generator().manual_seed(0)
-    )
-    return d_cost(pair, LOSSES[loss], (channels, size, size), batch)
+    return d_cost(make_pair(spec, torch.Generator().manual_seed(0)), game, spec, batch)
 
 
 def _generator(seed: int, purpose: str, device: str) -> torch.Generator:

@@ -72,7 +72,7 @@ def test_own_images(tmp_path: Path) -> None:
         Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{i}.png")
     for task in (f"npz:{tmp_path / 'mine.npz'}", f"folder:{folder}"):
         out = tmp_path / task[:3]
-        done = metaopt("train", "--task", task, "--size", 8, "--network", "mlp", "--budget", 40, "--out", out)
+        done = metaopt("train", "--task", task, "--set", "size=8", "--set", "network=mlp", "--budget", 40, "--out", out)
         assert done.returncode == 0, done.stderr
         assert len(records(out)) == 41
 
@@ -94,7 +94,7 @@ def test_divergence_is_an_outcome(tmp_path: Path) -> None:
         (["--task", "digits", "--schedule", "none.json"], "none.json: the file cannot be read"),
         (["--task", "digits", "--schedule", "dcgn"], "There is no schedule 'dcgn'; did you mean 'dcgan'?"),
         (["--task", "digits", "--device", "cuda:99"], "`--device cuda:99` must be a device of this machine"),
-        (["--task", "digits", "--network", "resnet"], "There is no network 'resnet'"),
+        (["--task", "digits", "--set", "network=resnet"], "There is no network 'resnet'"),
         (["--task", "digits", "--resume"], "out must hold a training to resume"),
     ],
 )

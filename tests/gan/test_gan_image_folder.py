@@ -40,7 +40,7 @@ def test_colour_images_are_read_as_they_are_in_sorted_order(tmp_path: Path) -> N
         pixels = _pixels(seed=seed) // 64 * 64 if name.endswith("gif") else _pixels(seed=seed)
         _save(tmp_path / name, pixels, **({"lossless": True, "exact": True} if name.endswith("webp") else {}))
     data = _load(tmp_path)
-    assert (data.x.shape, data.y) == ((5, 3, 8, 8), None)
+    assert (data.x.shape, data.y) == ((5, 3, 8, 8), None)  # two lie in no subfolder, so there are no classes
     for position, name in enumerate(["a/B/q.webp", "a/z.PNG", "b.png", "c.bmp"]):
         expected = torch.from_numpy(_pixels(seed=names.index(name))).permute(2, 0, 1)
         assert torch.equal(data.x[position], expected), name
@@ -224,10 +224,8 @@ def test_images_of_other_depth_or_colours_are_refused_by_mode(tmp_path: Path) ->
     Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(tmp_path / "gray16.png")
     rows = (b"\x00" + bytes(8 * 6)) * 8
     (tmp_path / "rgb16.png").write_bytes(_png(8, 8, bit_depth=16, colour=2, rows=rows))
-    Image.new("CMYK", (8, 8)).save(tmp_path / "print.jpg")
     message = _refusal(tmp_path)
-    assert "rgb16.png (mode must be 8-bit gray, palette or RGB, with or without alpha, but is RGB with 16" in message
-    assert "print.jpg (mode must be 8-bit gray, palette or RGB, with or without alpha, but is CMYK)" in message
+    assert "rgb16.png (mode must be 8-bit gray, palette, RGB or CMYK, with or without alpha, but is RGB with" in message
     assert "gray16.png (mode must be" in message and "but is I;16 with 16 bits a channel)" in message
 
 
@@ -235,3 +233,98 @@ def test_images_of_other_depth_or_colours_are_refused_by_mode(tmp_path: Path) ->
 def test_a_decompression_bomb_is_not_opened(tmp_path: Path, side: int) -> None:
     (tmp_path / "bomb.png").write_bytes(_png(side, side, bit_depth=8, colour=0, rows=b""))
     assert f"bomb.png (Image size ({side**2} pixels) exceeds limit of" in _refusal(tmp_path)
+
+
+def test_subfolders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for seed, name in enumerate(["b/1.png", "a/2.png", "b/0.png", "c d/x.png"]):
+        _save(tmp_path / name, _pixels(seed=seed))
+    data = _load(tmp_path)
+    assert data.y is not None and data.y.dtype == torch.int64
+    assert (data.y.tolist(), data.n_classes) == ([0, 1, 1, 2], 3)
+    for position, seed in enumerate([1, 2, 0, 3]):
+        assert torch.equal(data.x[position], torch.from_numpy(_pixels(seed=seed)).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("extra", ["top.png", "b/deeper/x.png"])
+def test_images_elsewhere_than_in_direct_subfolders_mean_no_classes(tmp_path: Path, extra: str) -> None:
+    for name in ["a/1.png", "b/2.png", extra]:
+        _save(tmp_path / name)
+    assert _load(tmp_path).y is None
+
+
+def test_one_subfolder_is_no_class(tmp_path: Path) -> None:
+    _save(tmp_path / "all" / "1.png")
+    _save(tmp_path / "all" / "2.png")
+    assert _load(tmp_path).y is None
+
+
+@pytest.mark.parametrize(
+    ("ink", "rgb"),
+    [
+        ((0, 0, 0, 0), (255, 255, 255)),
+        ((255, 0, 0, 0), (0, 255, 255)),
+        ((0, 255, 0, 0), (255, 0, 255)),
+        ((0, 0, 0, 255), (0, 0, 0)),
+        ((51, 102, 153, 51), (163, 122, 82)),  # 255 (1 - ink) (1 - black)
+    ],
+)
+def test_cmyk_without_a_profile_is_ink_on_white(tmp_path: Path, ink: tuple[int, ...], rgb: tuple[int, ...]) -> None:
+    Image.new("CMYK", (8, 8), ink).save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    _save(tmp_path / "b.png")  # as one colour alone would be refused
+    assert (_load(tmp_path).x[0, :, 4, 4] - torch.tensor(rgb)).abs().max() <= 2
+
+
+def _inverted_profile() -> bytes:
+    """A CMYK profile (ICC.1:2001-04, lut8Type) in which ink is light: all four at most are white, none is black."""
+    ramp = bytes(range(256))
+    grid = [(c + m + y + k) // 4 * 255 for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)]
+    table = b"".join(bytes([lightness, 128, 128]) for lightness in grid)
+    identity = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + ramp * 4 + table + ramp * 3
+    size = 128 + 4 + 12 + len(lut)
+    head = struct.pack(">I4sI4s4s4s", size, bytes(4), 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I4sII", 1, b"A2B0", 144, len(lut)) + lut
+
+
+def test_cmyk_with_a_profile_is_converted_by_it(tmp_path: Path) -> None:
+    image = Image.new("CMYK", (8, 8), (0, 0, 0, 0))
+    image.paste((255, 255, 255, 255), (0, 0, 4, 8))
+    image.save(tmp_path / "a.jpg", quality=100, subsampling=0, icc_profile=_inverted_profile())
+    x = _load(tmp_path).x
+    assert x[..., :3].min() > 250 and x[..., 5:].max() < 5
+    image.save(tmp_path / "b.jpg", icc_profile=b"no profile")
+    assert "b.jpg (cannot open profile" in _refusal(tmp_path)
+
+
+def test_images_of_mixed_sizes_and_modes_load_together(tmp_path: Path) -> None:
+    Image.fromarray(_pixels(40, 9)).save(tmp_path / "a.png")
+    Image.fromarray(_pixels(7, 300)).convert("P").save(tmp_path / "b.png")
+    Image.fromarray(_pixels(64, 64)).convert("CMYK").save(tmp_path / "c.jpg")
+    Image.fromarray(_pixels(1, 1)).convert("LA").save(tmp_path / "d.png")
+    assert _load(tmp_path, 64).x.shape == (4, 3, 64, 64)
+
+
+def test_odd_names_are_read_and_shown_so_that_a_terminal_can_print_them(tmp_path: Path) -> None:
+    odd = [b"sp ace.png", "\u00e4\u65e5.png".encode(), b"new\nline.png", b"no-text-\xff.png", b"-rf.png", b"'q\".png"]
+    for name in odd:
+        _save(tmp_path / os.fsdecode(name))
+    assert len(_load(tmp_path)) == len(odd)
+    for name in odd[:4]:
+        (tmp_path / os.fsdecode(name)).write_bytes(b"")
+    message = _refusal(tmp_path)
+    for shown in ("sp ace.png (", "\u00e4\u65e5.png (", "new\\nline.png (", "no-text-\\udcff.png ("):
+        assert shown in message
+    assert message.encode()
+
+
+def test_thousands_of_files_are_read_in_order(tmp_path: Path) -> None:
+    n = 3000
+    for number in range(n):
+        pixels = np.full((8, 8, 3), number % 256, np.uint8)
+        pixels[0, 0] = number // 256
+        _save(tmp_path / f"{number // 100:03}" / f"{number:05}.bmp", pixels)
+    data = _load(tmp_path)
+    assert data.n_classes == n // 100
+    assert data.channels == 1
+    assert torch.equal(data.x[:, 0, 4, 4].long() + 256 * data.x[:, 0, 0, 0].long(), torch.arange(n))

@@ -42,9 +42,9 @@ def test_classes_are_optional_and_memory_order_does_not_matter(tmp_path: Path) -
 
 
 def test_larger_images_are_read_where_a_size_is_given(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x=_x(size=64))
+    np.savez(tmp_path / "a.npz", x=_x(size=65))
     assert _load(tmp_path / "a.npz", size=16).size == 16
-    with pytest.raises(DataError, match=r"a\.npz: `x`: images must have 8 to 32 pixels a side, but have 64; give"):
+    with pytest.raises(DataError, match=r"a\.npz: `x`: images must have 8 to 64 pixels a side, but have 65; give"):
         _load(tmp_path / "a.npz")
 
 
@@ -66,13 +66,18 @@ def test_larger_images_are_read_where_a_size_is_given(tmp_path: Path) -> None:
         ({"x": _x(n=0)}, r"`x` must hold at least one image, but its shape is \(0, 1, 8, 8\)"),
         ({"x": _x()[..., :7]}, r"`x`: images must be square, `H == W > 0`, but are 8 x 7 pixels"),
         ({"x": _x(size=0)}, r"`x`: images must be square, `H == W > 0`, but are 0 x 0 pixels"),
-        ({"x": _x(size=7)}, "`x`: images must have 8 to 32 pixels a side, but have 7"),
+        ({"x": _x(size=7)}, "`x`: images must have 8 to 64 pixels a side, but have 7"),
         ({"x": np.full_like(_x(), 9)}, "`x`: pixels must differ, but all are 9 in all 6 images"),
         (
             {"x": _x(), "y": np.zeros(5, int)},
             r"`y` must have one number an image, shape \(6,\), .* is \(5,\)",
         ),
         ({"x": _x(), "y": np.zeros((6, 1), int)}, r"`y` must have one number an image, .* shape is \(6, 1\)"),
+        (
+            {"x": _x(), "y": np.arange(6) - 1},
+            "`y` must hold classes counted from 0, `0 <= y <= 65535`, but holds -1 to 4",
+        ),
+        ({"x": _x(), "y": np.full(6, 2**40)}, "`y` must hold classes counted from 0, .*, but holds 1099511627776 to"),
         ({"x": _x(), "y": np.zeros(6)}, "`y` must have an integer dtype, but has float64"),
         ({"x": _x(), "y": np.array(["a"] * 6)}, "`y` must have an integer dtype, but has <U1"),
         ({"x": _x(), "y": np.array([None] * 6)}, "`y` must be a readable array, but: its dtype is object"),

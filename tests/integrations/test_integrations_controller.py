@@ -132,7 +132,8 @@ def test_a_budget_need_not_be_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ideal", "places"), [(LOG_4, {"above", "below"}), (2.0, {"below", "floor"}), (1.0, {"above", "ceiling"})]
+    ("ideal", "places"),
+    [(LOG_4, {"above", "below"}), (2.0, {"below", "floor"}), (1.0, {"above", "ceiling"}), (0.0, {"above", "ceiling"})],
 )
 def test_gap_aware_is_the_published_rule_on_the_losses_of_a_training(ideal: float, places: set[str]) -> None:
     """Step by step from raw losses: V <- 0.95 V + 0.05 L_D, and the multiplier of the gap |V - V*|."""
@@ -141,16 +142,17 @@ def test_gap_aware_is_the_published_rule_on_the_losses_of_a_training(ideal: floa
     rule = {"h_min": 0.1, "f_max": 2.0, "x_min": 0.1, "x_max": 0.1}
     schedule = ScheduleArtifact(family="gap_aware", params=rates | rule, ideal_d_loss=ideal)
     controller = controlled(gan, schedule, signals_every=1, iterations=200)
+    unit = ideal or 1.0  # a Wasserstein loss has V* = 0
     average, multiplier, seen = ideal, 1.0, set()
     for update in followed(gan, controller):
         if update.player == "d":
             average = 0.95 * average + 0.05 * update.loss
             x = abs(average - ideal)
             if average > ideal:
-                multiplier = min(max(2.0 ** (x / (0.1 * ideal)), 1.0), 2.0)
+                multiplier = min(max(2.0 ** (x / (0.1 * unit)), 1.0), 2.0)
                 seen.add("ceiling" if multiplier == 2.0 else "above")
             else:
-                multiplier = min(max(0.1 ** (x / (0.1 * ideal)), 0.1), 1.0)
+                multiplier = min(max(0.1 ** (x / (0.1 * unit)), 0.1), 1.0)
                 seen.add("floor" if multiplier == 0.1 else "below")
         assert gan.rates() == (5e-3, pytest.approx(8e-3 * multiplier, rel=1e-4))
     assert seen >= places
@@ -246,8 +248,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_controls_and_shows_in_the_sign
         ({"d_cost": 1.0}, "`0 < d_cost < 1` must hold, but got d_cost=1.0"),
         ({"d_cost": math.nan}, "`0 < d_cost < 1` must hold, but got d_cost=nan"),
         ({"signals_every": 0}, "`signals_every >= 1` must hold, but got signals_every=0"),
-        ({"ideal_d_loss": 0.0}, "`ideal_d_loss > 0` must hold, but got ideal_d_loss=0.0"),
-        ({"ideal_d_loss": math.nan}, "`ideal_d_loss > 0` must hold, but got ideal_d_loss=nan"),
+        ({"ideal_d_loss": -1.0}, "`ideal_d_loss >= 0` must hold, but got ideal_d_loss=-1.0"),
+        ({"ideal_d_loss": math.nan}, "`ideal_d_loss >= 0` must hold, but got ideal_d_loss=nan"),
     ],
 )
 def test_bad_settings_are_refused_and_change_no_rate(options: dict[str, Any], message: str) -> None:

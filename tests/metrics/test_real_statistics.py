@@ -37,7 +37,7 @@ def pictures(n: int = 2500, seed: int = 0) -> Tensor:
 
 def assert_same(a: RealStatistics, b: RealStatistics) -> None:
     assert a.n == b.n
-    for name in ("mean", "covariance", "sqrt_covariance"):
+    for name in ("mean", "covariance", "root"):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
 
 
@@ -53,9 +53,9 @@ def test_equals_numpy_on_all_features_at_once() -> None:
     assert statistics.n == 2500
     np.testing.assert_allclose(statistics.mean, features.mean(0), rtol=1e-12)
     np.testing.assert_allclose(statistics.covariance, np.cov(features, rowvar=False), rtol=1e-9, atol=1e-9)
-    root = statistics.sqrt_covariance
-    assert torch.equal(root, root.T) or torch.allclose(root, root.T, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(root @ root, statistics.covariance, rtol=1e-9, atol=1e-9)
+    root = statistics.root
+    assert torch.equal(root, root.tril())
+    np.testing.assert_allclose(root @ root.T, statistics.covariance, rtol=1e-9, atol=1e-9)
 
 
 def test_the_second_time_comes_from_disk_bit_for_bit(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_file_of_another_key_or_content_is_not_believed(tmp_path: Path) -> Non
     assert_same(good, real_statistics(pictures(), MeanPixels(), content_hash="a", cache_dir=tmp_path))
     save_file({"n": torch.tensor(3)}, only_file(tmp_path))
     assert_same(good, real_statistics(pictures(), MeanPixels(), content_hash="a", cache_dir=tmp_path))
-    assert set(load_file(only_file(tmp_path))) == {"n", "mean", "covariance", "sqrt_covariance", "digest"}
+    assert set(load_file(only_file(tmp_path))) == {"n", "mean", "covariance", "root", "digest"}
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -102,7 +102,7 @@ def test_the_mappings_are_the_artifact_s_own() -> None:
         ({"family": "tur"}, "There is no family 'tur'; did you mean 'ttur'?"),
         ({"params": {"lr_g": 5e-4}}, "Family 'ttur' needs `params.lr_d`, but it is missing."),
         ({"params": TTUR | {"lr_d": 11.0}}, "`1e-08 <= params.lr_d <= 10` must hold, but got lr_d=11.0."),
-        ({"ideal_d_loss": 0.0}, "`ideal_d_loss > 0` must hold, but got ideal_d_loss=0.0."),
+        ({"ideal_d_loss": -1.0}, "`ideal_d_loss >= 0` must hold, but got ideal_d_loss=-1.0."),
         ({"ideal_d_loss": math.inf}, "`ideal_d_loss` must be a finite number, but got inf."),
         ({"budget": -1.0}, "`budget > 0` must hold, but got budget=-1.0."),
         ({"budget": math.nan}, "`budget` must be a finite number, but got nan."),

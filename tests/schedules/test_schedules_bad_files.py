@@ -85,7 +85,7 @@ CONTENTS: list[tuple[str, dict[str, Any], str]] = [
     ("a string ideal", GOOD | {"ideal_d_loss": "1"}, "`ideal_d_loss` must be a finite number, but got '1'."),
     ("a bool ideal", GOOD | {"ideal_d_loss": True}, "`ideal_d_loss` must be a finite number, but got True."),
     ("a null ideal", GOOD | {"ideal_d_loss": None}, "`ideal_d_loss` must be a finite number, but got None."),
-    ("an ideal of 0", GOOD | {"ideal_d_loss": 0}, "`ideal_d_loss > 0` must hold, but got ideal_d_loss=0."),
+    ("a negative ideal", GOOD | {"ideal_d_loss": -1}, "`ideal_d_loss >= 0` must hold, but got ideal_d_loss=-1."),
     ("a string budget", GOOD | {"budget": "4000"}, "`budget` must be a finite number, but got '4000'."),
     ("a budget of 0", GOOD | {"budget": 0}, "`budget > 0` must hold, but got budget=0."),
     ("tasks as a string", GOOD | {"trained_on": "digits"}, "`trained_on` must be a list of strings, but got 'digits'."),

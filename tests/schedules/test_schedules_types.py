@@ -7,6 +7,7 @@ import pytest
 
 from metaopt.errors import ConfigError
 from metaopt.schedules import Controls, Signals
+from metaopt.schedules.types import loss_scale
 
 
 @pytest.mark.parametrize("player", ["lr_g", "lr_d"])
@@ -45,3 +46,8 @@ def test_they_cannot_be_changed() -> None:
         Controls(lr_g=1e-3, lr_d=1e-3).lr_g = 1.0
     with pytest.raises(FrozenInstanceError, match="progress"):
         Signals(progress=0.0).progress = 1.0
+
+
+@pytest.mark.parametrize(("ideal", "unit"), [(math.log(4), math.log(4)), (0.25, 0.25), (2.0, 2.0), (0.0, 1.0)])
+def test_the_unit_of_losses_is_v_star_and_1_where_that_is_0(ideal: float, unit: float) -> None:
+    assert loss_scale(ideal) == unit

@@ -80,8 +80,8 @@ def test_a_number_written_as_1e_4_is_that_number(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("foo: [1, 2", r"study.yaml:\d+: this is not YAML"),
-        ("", "study.yaml: a study must be a mapping"),
-        ("- 1", "study.yaml: a study must be a mapping"),
+        ("", "study.yaml: must be a mapping"),
+        ("- 1", "study.yaml: must be a mapping"),
         ("name:\tx\n\ty: 1", r"study.yaml:\d+: this is not YAML"),
         (SMALL.replace("trials: 3", "trails: 3"), "study.yaml:8: unknown key `search.trails`; did you mean `trials`?"),
         (SMALL + "serach: 1\n", "study.yaml:9: unknown key `serach`; did you mean `search`?"),
@@ -172,8 +172,8 @@ def test_overrides(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("search.trials", "an override must be KEY=VALUE"),
-        ("tasks.5.budget=1", "the study has no `5` there"),
-        ("name.first=1", "the study has no `first` there"),
+        ("tasks.5.budget=1", "there is no `5` there"),
+        ("name.first=1", "there is no `first` there"),
         ("search.trails=1", "--set search.trails=1: unknown key `search.trails`; did you mean `trials`"),
         ("search.trials=[", "--set search.trials=.*this is not YAML"),
     ],

@@ -7,10 +7,11 @@ import torch
 from tiny import N_RECORDS, closed_loop, constant, knots, tiny_task, trained
 from torch.utils.flop_counter import FlopCounterMode
 
-from metaopt.gan import LOSSES, make_pair
+from metaopt.gan import LOSSES, PairSpec, make_pair
 from metaopt.schedules import Schedule, Signals, build_schedule
 from metaopt.training import Outcome, Training
 from metaopt.training.flops import d_cost
+from metaopt.training.game import Game
 
 RATIOS = (1 / 8, 0.5, 1.0, 1.5, 3.7, 8.0)
 
@@ -31,10 +32,10 @@ def _mlp_flops(z: int, width: int, pixels: int, batch: int) -> tuple[float, floa
 
 @pytest.mark.parametrize(("z", "width", "size", "channels"), [(8, 16, 8, 1), (3, 5, 9, 1), (100, 7, 16, 3)])
 def test_d_cost_is_the_hand_count_of_an_mlp(z: int, width: int, size: int, channels: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    pair = make_pair("mlp", size=size, channels=channels, width=width, z_dim=z, generator=generator)
+    spec = PairSpec(network="mlp", size=size, channels=channels, width=width, z_dim=z)
+    pair = make_pair(spec, torch.Generator().manual_seed(0))
     before = [p.detach().clone() for p in pair.generator.parameters()]
-    cost = d_cost(pair, LOSSES["non_saturating"], (channels, size, size), 12)
+    cost = d_cost(pair, Game(loss=LOSSES["non_saturating"]), spec, 12)
     flops_d, flops_g = _mlp_flops(z, width, channels * size * size, 12)
     assert cost == pytest.approx(flops_d / (flops_d + flops_g), rel=1e-12)
     assert all(torch.equal(a, b) for a, b in zip(before, pair.generator.parameters(), strict=True))

@@ -94,7 +94,7 @@ def test_sampling_and_scoring_between_records_changes_nothing() -> None:
     for record in training.run():
         records.append(record)
         before = training.sample(7)
-        assert training.fid() >= 0
+        assert training.measures()["fid"] >= 0
         assert torch.equal(before, training.sample(7))
     assert exact(records) == exact(trained(task, constant()))
 
@@ -112,7 +112,7 @@ def test_fid_in_a_record_is_that_of_the_moment() -> None:
     training = Training(tiny_task(), constant(), 0)
     for record in training.run():
         if record.fid is not None:
-            assert record.fid == training.fid()
+            assert record.fid == training.measures()["fid"]
 
 
 def test_a_cohort_yields_the_records_of_its_trainings() -> None:

@@ -8,7 +8,22 @@ from tiny import N_RECORDS, constant, exact, tiny_task, trained
 
 from metaopt.schedules import Signals
 from metaopt.training import Outcome, Training, load_training, save_training
-from metaopt.training.health import COLLAPSE_GRACE, MAX_GRAD_NORM, MAX_LOSS, MIN_SPREAD, collapsed, diverged
+from metaopt.training.health import (
+    COLLAPSE_GRACE,
+    MAX_GRAD_NORM,
+    MAX_LOSS,
+    MIN_FEATURE_SPREAD,
+    MIN_SPREAD,
+    MIN_TURNS,
+    SPREAD_GRACE,
+    SWING,
+    WINDOW,
+    collapsed,
+    diverged,
+    lost_modes,
+    oscillating,
+    saturated,
+)
 
 LOG_NORM = math.log(MAX_GRAD_NORM)
 
@@ -169,3 +184,67 @@ def test_a_failed_training_stays_failed_when_resumed(tmp_path: object) -> None:
 def test_a_failing_training_is_as_repeatable_as_any() -> None:
     task = tiny_task(budget=200)
     assert exact(trained(task, constant(10.0, 10.0))) == exact(trained(task, constant(10.0, 10.0)))
+
+
+def test_saturation_needs_a_d_that_is_always_right_and_a_loss_near_nothing() -> None:
+    both = _signals(d_accuracy=0.995, loss_gap=-0.97)
+    assert saturated(both, math.log(4)) == "discriminator saturation: d_accuracy 0.995, loss_gap -0.97"
+    assert saturated(_signals(d_accuracy=0.98, loss_gap=-0.97), math.log(4)) == ""
+    assert saturated(_signals(d_accuracy=0.995, loss_gap=-0.9), math.log(4)) == ""
+    assert saturated(both, 0.0) == ""  # a Wasserstein loss may fall for ever
+
+
+def test_lost_modes_thresholds() -> None:
+    assert lost_modes(MIN_FEATURE_SPREAD, 1.0) == ""
+    assert lost_modes(0.05, math.nextafter(SPREAD_GRACE, 0)) == ""
+    assert lost_modes(0.05, SPREAD_GRACE) == "mode collapse: feature_spread 0.05 of the real images'"
+
+
+def test_oscillation_counts_changes_of_the_lead() -> None:
+    swing = 1.1 * SWING
+    to_and_fro = [swing, 0.0, -swing, -swing] * (WINDOW // 4)
+    assert oscillating(to_and_fro).startswith("oscillation: loss_gap crossed from beyond +0.2 to beyond -0.2")
+    assert oscillating([0.9 * gap for gap in to_and_fro]) == ""  # never beyond the threshold
+    assert oscillating([swing] * 10 + [-swing] * 10) == ""  # once
+    assert oscillating([abs(gap) for gap in to_and_fro]) == ""  # never the other player
+    assert oscillating(to_and_fro[: MIN_TURNS * 2]) == ""
+    assert oscillating([]) == ""
+
+
+def _warnings(training: Training) -> list[str]:
+    return [record.warning for record in training.run() if record.warning]
+
+
+@pytest.mark.parametrize("loss", ["non_saturating", "lsgan", "hinge"])
+def test_a_discriminator_far_too_fast_saturates(loss: str) -> None:
+    training = Training(tiny_task(width=64, budget=400, loss=loss), constant(lr_g=1e-6, lr_d=5e-3), 0)
+    found = _warnings(training)
+    assert found and all(text.startswith("discriminator saturation: d_accuracy ") for text in found)
+    assert training.finding == (Outcome.FINISHED, "")
+
+
+def test_a_game_with_much_momentum_and_a_hasty_d_oscillates() -> None:
+    task = tiny_task(width=32, z_dim=16, batch=64, budget=400, beta1=0.9)
+    found = _warnings(Training(task, constant(lr_g=3e-3, lr_d=3e-2), 0))
+    assert any(text.startswith("oscillation: loss_gap crossed") for text in found)
+
+
+def test_a_generator_that_makes_nearly_one_image_is_seen_in_its_features() -> None:
+    training = Training(tiny_task(budget=100), constant(lr_g=1e-8, lr_d=1e-8), 0)
+    with torch.no_grad():
+        next(training.generator.parameters()).mul_(0.1)
+    found = _warnings(training)
+    assert found and all(text.startswith("mode collapse: feature_spread") for text in found)
+    assert training.finding == (Outcome.FINISHED, "")
+
+
+@pytest.mark.parametrize(("network", "lr"), [("mlp", 2e-3), ("dcgan", 2e-4)])
+def test_a_healthy_training_has_no_warning(network: str, lr: float) -> None:
+    task = tiny_task(network=network, width=64 if network == "mlp" else 8, budget=300, batch=64)
+    assert _warnings(Training(task, constant(lr_g=lr, lr_d=lr / 2), 0)) == []
+
+
+def test_a_penalty_far_too_heavy_explodes_the_gradient_and_not_the_loss() -> None:
+    last = trained(tiny_task(budget=100, r1=1e10), constant())[-1]
+    assert last.outcome is Outcome.DIVERGED
+    assert last.reason.startswith("exploding gradient norm of D: 1e")
