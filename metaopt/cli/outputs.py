@@ -13,6 +13,8 @@ from rich.table import Table
 from metaopt.analysis.figures import draw_samples, draw_schedules
 from metaopt.analysis.leaderboard import leaderboard
 from metaopt.errors import MetaoptError
+from metaopt.gan import Task
+from metaopt.metrics import find_features, small_sample_warning
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.export import artifact, mlflow_runs, scored, study_in
 from metaopt.search.folder import grid_name, trial_folder, trial_uid
@@ -20,6 +22,7 @@ from metaopt.search.optuna_space import TrialRow
 from metaopt.search.session import Trainings
 from metaopt.search.study import Study
 from metaopt.tracking import register_schedule
+from metaopt.training.resources import floor
 
 SCHEDULE = "best_schedule.json"
 _SHOWN = 10
@@ -97,6 +100,17 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
     console.print(table)
     counts = Counter(row.verdict.status for row in rows if row.verdict)
     console.print(", ".join(f"{count} {status}" for status, count in counts.most_common()), highlight=False)
+
+
+def print_floors(console: Console, tasks: Sequence[Task]) -> None:
+    """What FIDs are to be measured against, and where they mislead."""
+    floors = ", ".join(f"{task.name} {floor(task):.2f}" for task in tasks)
+    console.print(
+        f"FID floor, of as many real images drawn from the set itself: {floors}", highlight=False, markup=False
+    )
+    for task in tasks:
+        if warning := small_sample_warning(task.n_samples, find_features(task.features).dim):
+            console.print(f"{task.name}: {warning}", highlight=False, markup=False)
 
 
 def _result(row: TrialRow) -> tuple[str, str]:

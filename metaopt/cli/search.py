@@ -70,7 +70,7 @@ def _resumable(command: str) -> Iterator[None]:
 
 
 def _conclude(running: "Search", console: "Console", again: str) -> None:
-    from metaopt.cli.outputs import print_leaderboard, print_next, publish_best, write_outputs
+    from metaopt.cli.outputs import print_floors, print_leaderboard, print_next, publish_best, write_outputs
 
     rows = running.session.rows()
     outputs = write_outputs(running.folder, running.study, rows)
@@ -78,6 +78,7 @@ def _conclude(running: "Search", console: "Console", again: str) -> None:
         running.tracker.log_artifact(None, path)
     running.tracker.end_study(status="FINISHED", metrics={}, tags={})
     print_leaderboard(console, rows)
+    print_floors(console, running.study.tasks)
     left = running.tracker.close(_DELIVERY_S)
     if left:
         console.print(

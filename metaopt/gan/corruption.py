@@ -181,7 +181,7 @@ def _damaged(x: Tensor, corruption: Corruption) -> Tensor:
             unit += corruption.noise * torch.randn(unit.shape, generator=generators["noise"])
             images = to_uint8(unit)
         round_up = (places + 0.5) / len(x)
-        for name in generators.keys() - {"noise"}:
+        for name in [name for name in names[1:] if name in generators]:
             cells = images.shape[-1] if name == "missing_pixels" else PATCHES_A_SIDE
             lost = _lost(getattr(corruption, name), round_up, cells, generators[name])
             images = images.masked_fill(_as_pixels(lost, images.shape[-1]).unsqueeze(1), GRAY)

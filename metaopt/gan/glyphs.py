@@ -1,13 +1,16 @@
 """The data set `glyphs`: letters and digits, drawn with the fonts that matplotlib ships."""
 
 import string
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 
 from metaopt.gan.images import RawImages
 from metaopt.gan.sources import packaged_file
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 FONTS = (
@@ -43,14 +46,18 @@ def load_glyphs() -> RawImages:
     return RawImages(x=torch.from_numpy(np.stack(images)[:, None]), y=y, where="glyphs")
 
 
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def _font(name: str, size: int) -> "ImageFont.FreeTypeFont":
+    from PIL import ImageFont
+
     path = packaged_file("glyphs", "matplotlib", f"mpl-data/fonts/ttf/{name}.ttf", "matplotlib")
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)  # the same with and without Raqm
 
 
 def _drawn(
-    character: str, font: ImageFont.FreeTypeFont, offset: tuple[int, int]
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    character: str, font: "ImageFont.FreeTypeFont", offset: tuple[int, int]
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    from PIL import Image, ImageDraw
+
     image = Image.new("L", (_PIXELS, _PIXELS))
     place = (_MIDDLE + offset[0], _BASELINE + offset[1])
     ImageDraw.Draw(image).text(place, character, fill=255, font=font, anchor="ms")

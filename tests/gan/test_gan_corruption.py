@@ -174,6 +174,13 @@ def test_they_come_in_the_stated_order_and_leave_each_other_alone(clean: Dataset
     assert all_at_once.y is not None and one_by_one.y is not None and torch.equal(all_at_once.y, one_by_one.y)
 
 
+def test_different_things_go_wrong_with_different_images(clean: Dataset) -> None:
+    result = corrupted(clean, Corruption(label_noise=0.5, foreign=0.5, foreign_data="digits"))
+    assert clean.y is not None and result.y is not None
+    replaced, wrong = (result.x != clean.x).flatten(1).any(1), result.y != clean.y
+    assert int((replaced & wrong).sum()) == pytest.approx(N / 4, abs=40)  # 5 standard deviations
+
+
 def test_a_map_is_corrupted_in_memory(tmp_path: Path, clean: Dataset) -> None:
     np.save(tmp_path / "a.npy", clean.x.numpy())
     mapped = load_dataset(f"npy:{tmp_path}/a.npy")

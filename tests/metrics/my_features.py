@@ -48,6 +48,15 @@ class _Counting(_Wrong):
         return features + next(self.calls)
 
 
+class _Drifting(_Wrong):
+    """The same in both ways of one question, other at the next."""
+
+    calls = itertools.count()
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features + next(self.calls) // 2
+
+
 class _OfTheBatch(_Wrong):
     def spoil(self, features: Tensor) -> Tensor:
         return features - features.mean(0)
@@ -92,7 +101,7 @@ class _Unasked(Quarters):
 
 quarters = Quarters()
 no_logits = Quarters(n_logits=0)
-random, counting, of_the_batch, infinite = _Random(), _Counting(), _OfTheBatch(), _Infinite()
+random, counting, drifting, of_the_batch, infinite = _Random(), _Counting(), _Drifting(), _OfTheBatch(), _Infinite()
 wide, integer, array, two, colour_only, unasked = _Wide(), _Integer(), _Array(), _Two(), _ColourOnly(), _Unasked()
 no_name, no_dim, text_dim = Quarters(name=None), Quarters(dim=None), Quarters(dim="4")
 function = len

@@ -80,13 +80,14 @@ def test_a_set_covers_itself_and_each_ball_holds_k_neighbours_and_its_centre(n: 
     assert (both.precision, both.recall) == (1, 1)
 
 
-def test_copies_have_distance_zero_however_far_from_the_origin() -> None:
-    """Six copies of each of five points: balls of radius 0 hold the copies and nothing else."""
-    x = normal(5, 100, seed=2, shift=50)
-    found = density_coverage(x.repeat(6, 1), x, k=5)
+@pytest.mark.parametrize(("n", "dim"), [(5, 100), (40, 333), (150, 64)])
+def test_copies_have_distance_zero_however_far_from_the_origin(n: int, dim: int) -> None:
+    """Six copies of each point: balls of radius 0 hold the copies and nothing else."""
+    x = normal(n, dim, seed=2, shift=50)
+    found = density_coverage(x.repeat(6, 1), x.flip(0), k=5)
     assert found.density == pytest.approx(6 / 5)
     assert found.coverage == 1
-    near = x + 1e-3 * torch.nn.functional.one_hot(torch.arange(5), 100)
+    near = x + 1e-3 * torch.nn.functional.one_hot(torch.arange(n) % dim, dim)
     assert density_coverage(x.repeat(6, 1), near, k=5).density == 0
 
 
