@@ -27,13 +27,14 @@ PAIRS = (
     ("sngan 16x16", {"data": "mnist5k", "size": 16, "network": "sngan", "width": 16}),
 )
 LR = 2e-4
+RATES = {"lr_g": LR, "lr_d": LR, "update_ratio": 1.0}
 FOREVER = 1_000_000
 """A budget whose first evaluation is never reached."""
 
 
 def measured(task: Task, device: str) -> Callable[[int], None]:
     """metaopt's own loop, as a function that runs some iterations."""
-    schedule = build_schedule("constant", {"lr_g": LR, "lr_d": LR, "update_ratio": 1.0})
+    schedule = build_schedule("constant", RATES)
     training = Training(task, schedule, 0, device=device)
     next(training.run())  # the record of the untrained networks, with its FID
 
@@ -46,9 +47,7 @@ def measured(task: Task, device: str) -> Callable[[int], None]:
 
 def by_hand(task: Task, device: str) -> Callable[[int], None]:
     """What one would write without metaopt: no signals, no schedule, no checks."""
-    training = Training(
-        task, build_schedule("constant", {"lr_g": LR, "lr_d": LR, "update_ratio": 1.0}), 0, device=device
-    )
+    training = Training(task, build_schedule("constant", RATES), 0, device=device)
     images = training.shared.dataset.x
     pair = make_pair(pair_spec(task, training.shared.dataset), torch.Generator().manual_seed(0))
     g, d = pair.generator.to(device), pair.discriminator.to(device)
@@ -83,14 +82,17 @@ def per_second(iterations: Callable[[int], None], n: int, device: str) -> float:
 
 
 def check_no_sync(task: Task, device: str) -> None:
-    """Fails where a step between two readings of the signals waits for the GPU."""
-    ours = measured(task, device)
-    ours(10)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        ours(9)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    """Fails where an update between two readings of the signals waits for the GPU."""
+    training = Training(task, build_schedule("constant", RATES), 0, device=device)
+    next(training.run())
+    for n in (20, 9):  # the first updates allocate, and the signals are read at every tenth update of D
+        torch.cuda.set_sync_debug_mode("error" if n < 10 else "default")
+        try:
+            for _ in range(n):
+                training._update_d()
+                training._update_g()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def main() -> None:

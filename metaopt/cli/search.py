@@ -78,7 +78,6 @@ def _conclude(running: "Search", console: "Console", again: str) -> None:
         running.tracker.log_artifact(None, path)
     running.tracker.end_study(status="FINISHED", metrics={}, tags={})
     print_leaderboard(console, rows)
-    print_floors(console, running.study.tasks)
     left = running.tracker.close(_DELIVERY_S)
     if left:
         console.print(
@@ -87,4 +86,5 @@ def _conclude(running: "Search", console: "Console", again: str) -> None:
             highlight=False,
         )
     model_uri = publish_best(running.folder, running.study, rows, running.tracking_uri)
+    print_floors(console, running.study.tasks)
     print_next(console, running.folder, running.study, again, model_uri)

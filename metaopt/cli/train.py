@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from metaopt.gan import Task
     from metaopt.schedules import Schedule
     from metaopt.training import Training
 
@@ -56,22 +55,23 @@ def train(
         raise ConfigError(f"{out} must be a new or empty folder; choose another --out, or add --resume.")
     last = _run(training, out, identity)
     reason = f": {last['reason']}" if last["reason"] else ""
-    fid = "no FID" if last["fid"] is None else _fid_text(chosen, last["fid"])
+    fid = "no FID" if last["fid"] is None else _fid_text(training, last["fid"])
     updates = f"{last['d_updates']} D and {last['g_updates']} G updates"
     typer.echo(f"{last['outcome']}{reason}; {fid}; {updates} in {last['wall_s']:.1f} s")
-    others = [
-        f"{key} {last[key]:.4g}" for name in chosen.metrics[1:] for key in METRICS[name].keys if last[key] is not None
-    ]
+    keys = [key for name in chosen.metrics if name != "fid" for key in METRICS[name].keys]
+    others = [f"{key} {last[key]:.4g}" for key in keys if last[key] is not None]
     for line in (", ".join(others), small_sample_warning(chosen.n_samples, training.shared.extractor.dim)):
         if line:
             typer.echo(line)
     typer.echo(f"records, samples and checkpoint in {out}")
 
 
-def _fid_text(task: "Task", fid: float) -> str:
+def _fid_text(training: "Training", fid: float) -> str:
     from metaopt.training.resources import floor
 
-    return f"FID {fid:.2f} ({task.n_samples} samples, {task.features} features, floor {floor(task):.2f})"
+    task = training.task
+    lowest = floor(task, training.device)
+    return f"FID {fid:.2f} ({task.n_samples} samples, {task.features} features, floor {lowest:.2f})"
 
 
 def _schedule(name: str) -> "Schedule":
@@ -121,6 +121,7 @@ def _run(training: "Training", out: Path, identity: dict[str, Any]) -> dict[str,
     from metaopt.tracking import CsvWriter, JsonlWriter
     from metaopt.training import save_training
     from metaopt.training.grid import grid_png
+    from metaopt.training.resources import floor
 
     columns = (
         TextColumn("{task.description}"),
@@ -143,14 +144,14 @@ def _run(training: "Training", out: Path, identity: dict[str, Any]) -> dict[str,
                 csv.write(row)
                 jsonl.write(row)
             bar = progress.add_task(training.task.name, total=1.0, note="")
-            fid = warned = ""
+            fid, lowest = "", floor(training.task, training.device)
             for record in training.run():
                 rows.append(record.as_dict())
                 csv.write(rows[-1])
                 jsonl.write(rows[-1])
-                fid = fid if record.fid is None else f"  FID {record.fid:.2f}"
-                warned = warned or record.warning
-                note = f"D {record.loss_d:.3f}  G {record.loss_g:.3f}{fid}  {warned.partition(':')[0]}"
+                fid = fid if record.fid is None else f"  FID {record.fid:.2f} (floor {lowest:.2f})"
+                warned = "  ".join(part.partition(":")[0] for part in record.warning.split("; "))
+                note = f"D {record.loss_d:.3f}  G {record.loss_g:.3f}{fid}  {warned}"
                 progress.update(bar, completed=record.progress, note=note)
                 if record.fid is not None:
                     save_training(training, out / _CHECKPOINT)

@@ -86,7 +86,7 @@ def corrupted(dataset: Dataset, corruption: Corruption) -> Dataset:
     weaker one hits, and noise has the same shape.
 
     Nothing wrong gives `dataset` itself. Else, the result is in memory, where `dataset` is; a memory map is read.
-    The content hash tells corruptions apart; it counts labels where those have changed.
+    Images and classes that have changed make another identity.
 
     Raises:
         DataError: more images to keep than there are; wrong labels where there are fewer than two classes.
@@ -100,7 +100,7 @@ def corrupted(dataset: Dataset, corruption: Corruption) -> Dataset:
         y = _with_wrong_labels(y, dataset, corruption)
     x = _damaged(x, corruption)
     check_differ(x, f"{dataset.name}, corrupted")
-    result = replace(dataset, x=x, y=y, y_on_device=None, mapped=False, content_hash=_hash(x, y, corruption))
+    result = replace(dataset, x=x, y=y, y_on_device=None, mapped=False, content_hash=content_hash(x))
     return result.to(dataset.x.device)
 
 
@@ -108,13 +108,6 @@ def _generator(corruption: Corruption, purpose: str) -> torch.Generator:
     """Random numbers of their own for each purpose, so that one strength leaves the others' draws alone."""
     digest = hashlib.sha256(f"{corruption.seed} {purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def _hash(x: Tensor, y: Tensor | None, corruption: Corruption) -> str:
-    images = content_hash(x)
-    if y is None or not corruption.label_noise:
-        return images
-    return hashlib.sha256(images.encode() + y.numpy().tobytes()).hexdigest()
 
 
 def _kept(dataset: Dataset, corruption: Corruption) -> tuple[Tensor, Tensor | None]:

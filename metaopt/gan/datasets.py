@@ -1,5 +1,6 @@
 """Data sets: a spec such as ``mnist5k`` or ``folder:photos`` -> images as uint8, in memory or mapped into it."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +64,13 @@ class Dataset:
     def n_classes(self) -> int:
         """1 + the largest class; 0 where there are no classes."""
         return 0 if self.y is None else int(self.y.max()) + 1
+
+    @property
+    def identity(self) -> str:
+        """SHA-256, in hex, over images and classes: trainings on two sets of one identity are the same."""
+        if self.y is None:
+            return self.content_hash
+        return hashlib.sha256(self.content_hash.encode() + self.y.numpy().tobytes()).hexdigest()
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same images for use on `device`.

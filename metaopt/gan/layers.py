@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
         """Logits (n,) of images (n, C, H, H) and, where there are classes, int64 (n,)."""
         features = self.body(x)
         logits: Tensor = self.head(features).squeeze(1)
-        if self.classes is not None and y is not None:
+        if self.classes is not None:
             logits = logits + (self.classes(y) * features).sum(dim=1)
         return logits
 
@@ -79,7 +79,7 @@ def with_spectral_norm(player: nn.Module, generator: torch.Generator) -> nn.Modu
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     modules: list[Any] = [module for module in player.modules() if isinstance(module, _NORMALISED)]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
         for module in modules:
             spectral_norm(module)
     return player

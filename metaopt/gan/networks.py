@@ -13,7 +13,8 @@ from metaopt.gan.choice import unknown
 from metaopt.gan.images import MAX_SIZE, MIN_SIZE
 from metaopt.gan.layers import NORMS, ConditionalGenerator, Discriminator, Norm, norm, with_spectral_norm
 from metaopt.gan.resnet import init_resnet, resnet_body, resnet_generator
-from metaopt.gan.user_pair import build_user_pair, is_import_path
+from metaopt.gan.user_pair import build_user_pair
+from metaopt.user_code import is_import_path
 
 SLOPE = 0.2
 """Slope of every LeakyReLU below 0 (Radford et al. 2016)."""

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,19 +18,19 @@ from metaopt.gan.corruption import Corruption
 from metaopt.gan.datasets import DATASETS, Dataset, absolute_spec, check_spec, file_source, load_dataset
 from metaopt.gan.diff_augment import check_diff_augment
 from metaopt.gan.image_folder import DEFAULT_SIZE
-from metaopt.gan.images import check_size
+from metaopt.gan.images import MIN_SIZE, check_size
 from metaopt.gan.layers import Norm
 from metaopt.gan.losses import LOSSES
 from metaopt.gan.networks import (
     NETWORKS,
     PairSpec,
     check_network,
-    check_network_size,
     check_norm,
     make_pair,
     resolved,
 )
-from metaopt.gan.user_pair import is_import_path, user_pair_version
+from metaopt.gan.user_pair import user_pair_version
+from metaopt.user_code import is_import_path
 
 _NAME = re.compile(r"\w[\w.-]*")
 _CLEAN = Corruption()
@@ -100,13 +101,15 @@ class Task:
         for field in ("beta1", "beta2", "ema"):
             _check_decay(field, getattr(self, field))
         _check_r1(self.r1)
+        _check_metrics(self.metrics)
+        for field in ("conditional", "spectral_norm"):
+            _check_switch(field, getattr(self, field), or_none=field == "spectral_norm")
         check_augment(self.augment)
         check_diff_augment(self.diff_augment)
         for field in ("norm_g", "norm_d"):
             check_norm(field, getattr(self, field))
         check_size(self.size)
-        if self.size is not None:
-            check_network_size(self.network, self.size)
+        _spec(self, size=MIN_SIZE if self.size is None else self.size, channels=1, n_classes=0)
 
     def key(self) -> str:
         """SHA-256, in hex, over all fields but `name`: tasks of one key are the same problem.
@@ -122,7 +125,7 @@ class Task:
 
 
 def _check_strings(task: Task) -> None:
-    for field in ("name", "data", "network", "loss"):
+    for field in ("name", "data", "network", "loss", "features"):
         value = getattr(task, field)
         if not isinstance(value, str):
             raise ConfigError(f"`{field}` must be a string, but got {value!r}.")
@@ -149,15 +152,19 @@ def _check_decay(field: str, value: object) -> None:
         raise ConfigError(f"`0 <= {field} < 1` must hold, but got {field}={value!r}.")
 
 
+def _check_switch(field: str, value: object, *, or_none: bool) -> None:
+    if not (isinstance(value, bool) or (or_none and value is None)):
+        raise ConfigError(f"`{field}` must be true or false, but got {value!r}.")
+
+
+def _check_metrics(value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"`metrics` must be a tuple of names, but got {value!r}.")
+
+
 def _check_r1(value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ConfigError(f"`0 <= r1 < inf` must hold, but got r1={value!r}.")
-
-
-TASKS: Mapping[str, Task] = {
-    "digits": Task(name="digits", data="digits", network="mlp", width=64, z_dim=16, budget=4000),
-    "mnist5k": Task(name="mnist5k", data="mnist5k", network="dcgan", width=16, z_dim=32, budget=1500),
-}
 
 
 def task_from_spec(spec: str, **overrides: Any) -> Task:
@@ -173,6 +180,11 @@ def task_from_spec(spec: str, **overrides: Any) -> Task:
     for field in overrides:
         if field not in known:
             raise ConfigError(unknown("field of a task called", field, known))
+    if "corruption" in overrides:
+        overrides["corruption"] = _absolute(overrides["corruption"])
+    if str(overrides.get("features", "")).startswith(_INCEPTION_FILE):
+        file = Path(overrides["features"].removeprefix(_INCEPTION_FILE)).expanduser().absolute()
+        overrides["features"] = f"{_INCEPTION_FILE}{file}"
     if spec in TASKS:
         return replace(TASKS[spec], **overrides)
     data, name = _own_data(spec)
@@ -183,8 +195,18 @@ def task_from_spec(spec: str, **overrides: Any) -> Task:
         "network": network,
         "width": 128 if network == "mlp" else 16,
         "budget": 1500,
+        "augment": _AUGMENTED.get(spec, ""),
     }
     return Task(**(own | overrides))
+
+
+_INCEPTION_FILE = "inception:"
+_AUGMENTED: Mapping[str, str] = {"cifar10": "flip,crop"}
+"""What is usual for a data set; digits and letters must not be mirrored."""
+
+
+def _absolute(corruption: Corruption) -> Corruption:
+    return replace(corruption, foreign_data=corruption.foreign_data and absolute_spec(corruption.foreign_data))
 
 
 def _own_data(spec: str) -> tuple[str, str]:
@@ -228,13 +250,18 @@ def pair_spec(task: Task, dataset: Dataset) -> PairSpec:
     """
     if task.conditional and dataset.n_classes == 0:
         raise DataError(f"{dataset.name}: images must have classes for a conditional GAN, but have none.")
+    n_classes = dataset.n_classes if task.conditional else 0
+    return _spec(task, size=dataset.size, channels=dataset.channels, n_classes=n_classes)
+
+
+def _spec(task: Task, *, size: int, channels: int, n_classes: int) -> PairSpec:
     spec = PairSpec(
         network=task.network,
-        size=dataset.size,
-        channels=dataset.channels,
+        size=size,
+        channels=channels,
         width=task.width,
         z_dim=task.z_dim,
-        n_classes=dataset.n_classes if task.conditional else 0,
+        n_classes=n_classes,
         norm_g=task.norm_g,
         norm_d=task.norm_d,
         spectral_norm=task.spectral_norm,
@@ -245,3 +272,9 @@ def pair_spec(task: Task, dataset: Dataset) -> PairSpec:
     return resolved(
         spec, gradient_penalty=task.r1 > 0 or loss.gradient_penalty > 0, weight_clip=loss.weight_clip is not None
     )
+
+
+TASKS: Mapping[str, Task] = {
+    "digits": Task(name="digits", data="digits", network="mlp", width=64, z_dim=16, budget=4000),
+    "mnist5k": Task(name="mnist5k", data="mnist5k", network="dcgan", width=16, z_dim=32, budget=1500),
+}

@@ -1,23 +1,18 @@
 """One's own networks by import path, and the contract that they must keep."""
 
-import importlib
 import inspect
 from collections.abc import Callable
-from hashlib import sha256
-from pathlib import Path
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from metaopt.errors import ConfigError
+from metaopt.user_code import imported, source_version
 
+_WHAT = "`network`"
 _IMAGES = 4
-
-
-def is_import_path(network: str) -> bool:
-    """Whether `network` is ``package.module:function`` rather than a name."""
-    return ":" in network
 
 
 def build_user_pair(
@@ -32,48 +27,33 @@ def build_user_pair(
     Raises:
         ConfigError: the path leads nowhere, or the networks break the contract; the message says where.
     """
-    function = _imported(path)
-    arguments: dict[str, Any] = {
-        "size": size,
-        "channels": channels,
-        "width": width,
-        "z_dim": z_dim,
-        "n_classes": n_classes,
-    }
-    pair, again = (_called(path, function, arguments | {"generator": g}) for g in (_copy(generator), generator))
+    function = imported(path, what=_WHAT)
+    if not callable(function):
+        raise ConfigError(f"`network` {path!r} must be a function, but is {type(function).__name__}.")
+    shape = {"size": size, "channels": channels, "width": width, "z_dim": z_dim, "n_classes": n_classes}
+    pair, again = (_called(path, function, shape | {"generator": g}) for g in (_copy(generator), generator))
     _check_repeats(path, pair, again)
     _check_contract(path, *pair, image=(channels, size, size), z_dim=z_dim, n_classes=n_classes)
     return again
 
 
 def user_pair_version(path: str) -> str:
-    """SHA-256, in hex, of the source file: networks of a changed file are other networks."""
-    file = inspect.getsourcefile(inspect.unwrap(_imported(path)))
-    return sha256(Path(file).read_bytes()).hexdigest() if file else ""
-
-
-def _imported(path: str) -> Callable[..., Any]:
-    module, _, name = path.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"`network` {path!r} must be importable, but there is no module {error.name!r};"
-            f" put its folder on PYTHONPATH."
-        ) from error
-    except (AttributeError, ValueError, ImportError) as error:
-        raise ConfigError(f"`network` {path!r} must be package.module:function, but: {error}.") from error
-    if not callable(function):
-        raise ConfigError(f"`network` {path!r} must be a function, but is {type(function).__name__}.")
-    return function  # type: ignore[no-any-return]
+    """Changes with the source of the networks; see `source_version`."""
+    return source_version(path, what=_WHAT)
 
 
 def _called(path: str, function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     try:
-        pair = function(**arguments)
+        inspect.signature(function).bind(**arguments)
     except TypeError as error:
         names = ", ".join(arguments)
         raise ConfigError(f"`network` {path!r} must take the keywords {names}, but: {error}.") from error
+    try:
+        pair = function(**arguments)
+    except Exception as error:  # the user's own code may raise anything
+        raise ConfigError(
+            f"`network` {path!r} must build two networks, but: {type(error).__name__}: {error}."
+        ) from error
     if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, nn.Module) for part in pair)):
         raise ConfigError(f"`network` {path!r} must return two torch modules (G, D), but returned {type(pair)}.")
     return pair
@@ -87,6 +67,8 @@ def _copy(generator: torch.Generator) -> torch.Generator:
 
 def _check_repeats(path: str, one: tuple[nn.Module, nn.Module], two: tuple[nn.Module, nn.Module]) -> None:
     for player, a, b in zip("GD", one, two, strict=True):
+        if not {id(p) for p in a.parameters()}.isdisjoint(id(p) for p in b.parameters()):
+            raise ConfigError(f"`network` {path!r} must build new networks at each call, but {player} came twice.")
         state = b.state_dict()
         for name, value in a.state_dict().items():
             if not (name in state and torch.equal(value, state[name])):
@@ -104,6 +86,8 @@ def _check_contract(
     z = torch.randn(_IMAGES, z_dim, generator=random, device=device)
     y = (torch.arange(_IMAGES, device=device) % n_classes,) if n_classes else ()
     images = _output(path, "G", g, (z, *y), (_IMAGES, *image))
+    _check_no_hidden_chance(path, "G", g, (z, *y))
+    _check_no_hidden_chance(path, "D", d, (images.detach(), *y))
     low, high = (float(value) for value in images.detach().aminmax())
     if not -1 <= low <= high <= 1:
         raise ConfigError(f"`network` {path!r}: images of G must lie in [-1, 1], but lie in [{low:.3g}, {high:.3g}].")
@@ -111,12 +95,28 @@ def _check_contract(
     # Not a plain sum: normalisation makes the gradient of a sum over the batch vanish.
     loss = (logits * torch.arange(1, _IMAGES + 1, device=device)).sum()
     for player, module in (("G", g), ("D", d)):
-        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        named = list(module.named_parameters())
+        frozen = [name for name, p in named if not p.requires_grad]
+        if frozen:
+            raise ConfigError(
+                f"`network` {path!r}: every parameter of {player} must be trained, but {frozen[0]} is frozen."
+            )
         grads = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True, retain_graph=True)
         missed = [name for (name, _), grad in zip(named, grads, strict=True) if grad is None]
         if missed or not named:
             what = f"none reaches {missed[0]}" if missed else "it has none"
             raise ConfigError(f"`network` {path!r}: gradients must reach every parameter of {player}, but {what}.")
+
+
+def _check_no_hidden_chance(path: str, player: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Dropout and the like draw from the global random state, so that a training would not repeat."""
+    outputs = []
+    for seed in range(2):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.default_generator.manual_seed(seed)
+            outputs.append(deepcopy(module)(*inputs))
+    if isinstance(outputs[0], Tensor) and not torch.equal(*outputs):
+        raise ConfigError(f"`network` {path!r}: {player} must be a function of its inputs alone, but two calls differ.")
 
 
 def _output(path: str, player: str, module: nn.Module, inputs: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:

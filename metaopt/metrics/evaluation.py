@@ -54,6 +54,8 @@ class Metric:
     """Those numbers."""
     least: int
     """Generated images that it needs."""
+    least_real: int = 2
+    """Real images that it needs."""
 
 
 def _fid(real: RealReference, sample: Sample, _: Generator) -> tuple[float, ...]:
@@ -91,19 +93,22 @@ METRICS: Mapping[str, Metric] = {
     "fid": Metric(keys=("fid",), measure=_fid, least=2),
     "kid": Metric(keys=("kid",), measure=_kid, least=2),
     "inception_score": Metric(keys=("inception_score",), measure=_inception_score, least=SPLITS),
-    "precision_recall": Metric(keys=("precision", "recall"), measure=_precision_recall, least=4),
-    "density_coverage": Metric(keys=("density", "coverage"), measure=_density_coverage, least=1),
+    "precision_recall": Metric(keys=("precision", "recall"), measure=_precision_recall, least=4, least_real=4),
+    "density_coverage": Metric(keys=("density", "coverage"), measure=_density_coverage, least=1, least_real=6),
     "modes": Metric(keys=("modes", "mode_balance"), measure=_modes, least=1),
 }
 
 
-def check_metrics(metrics: Sequence[str], extractor: FeatureExtractor, *, labelled: bool, n_samples: int) -> None:
+def check_metrics(
+    metrics: Sequence[str], extractor: FeatureExtractor, *, labelled: bool, n_real: int, n_samples: int
+) -> None:
     """ConfigError unless all can be measured: known names, `fid` among them, logits, classes and images enough.
 
     Args:
         metrics: keys of `METRICS`.
         extractor: whose features they are measured on.
         labelled: whether the real images have classes.
+        n_real: real images.
         n_samples: generated images an evaluation.
     """
     for name in metrics:
@@ -113,6 +118,8 @@ def check_metrics(metrics: Sequence[str], extractor: FeatureExtractor, *, labell
             raise ConfigError(f"There is no metric {name!r}{hint} Known: {', '.join(METRICS)}.")
         if n_samples < METRICS[name].least:
             raise ConfigError(f"`n_samples >= {METRICS[name].least}` must hold for {name!r}, but got {n_samples}.")
+        if n_real < METRICS[name].least_real:
+            raise ConfigError(f"{name!r} needs {METRICS[name].least_real} real images or more, but there are {n_real}.")
     if "fid" not in metrics or len(set(metrics)) < len(metrics):
         raise ConfigError(f"`metrics` must have `fid` and no name twice, but got {', '.join(metrics) or 'none'}.")
     if "inception_score" in metrics and not extractor.n_logits:
@@ -168,7 +175,13 @@ def _sample(batches: Iterable[Tensor], extractor: FeatureExtractor) -> Sample:
 
 
 def fid_floor(
-    images: Tensor, real: RealReference, extractor: FeatureExtractor, n_samples: int, generator: Generator
+    images: Tensor,
+    real: RealReference,
+    extractor: FeatureExtractor,
+    n_samples: int,
+    generator: Generator,
+    *,
+    device: str = "cpu",
 ) -> float:
     """FID of `n_samples` real images, drawn with replacement, to all of them: mean of 3 draws.
 
@@ -181,11 +194,12 @@ def fid_floor(
         extractor: that of `real`.
         n_samples: generated images an evaluation, >= 2.
         generator: draws images, on the CPU.
+        device: where features are computed.
     """
     found = []
     for _ in range(_FLOOR_DRAWS):
         index = torch.randint(len(images), (n_samples,), generator=generator).to(images.device)
-        sample = _sample((images[part] for part in torch.split(index, 1000)), extractor)
+        sample = _sample((images[part].to(device) for part in torch.split(index, 1000)), extractor)
         found.append(frechet_distance(real.statistics, sample.all))
     return math.fsum(found) / len(found)
 

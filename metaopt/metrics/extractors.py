@@ -1,7 +1,7 @@
 """FEATURES: name -> extractor, and one's own by import path."""
 
-import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from metaopt.errors import ConfigError
 from metaopt.metrics.features import FeatureExtractor, small_features
 from metaopt.metrics.inception import InceptionFeatures
 from metaopt.metrics.lite0 import Lite0Features
+from metaopt.user_code import imported, source_version
 
 FEATURES: Mapping[str, Callable[[], FeatureExtractor]] = {
     "small": lambda: small_features,
@@ -39,7 +40,8 @@ def find_features(spec: str) -> FeatureExtractor:
         return FEATURES[spec]()
     if spec.startswith(_INCEPTION_FILE):
         return InceptionFeatures(spec.removeprefix(_INCEPTION_FILE))
-    return _checked(spec, _imported(spec))
+    found = _checked(spec, imported(spec, what="features"))
+    return _Own(extractor=found, version=f"{found.version}-{source_version(spec, what='features')}")
 
 
 def check_features(spec: str) -> None:
@@ -61,17 +63,30 @@ def check_features(spec: str) -> None:
         raise ConfigError(f"features {spec!r} must be package.module:name, of names as Python has them.")
 
 
-def _imported(spec: str) -> Any:
-    module, _, name = spec.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"features {spec!r} must be importable, but there is no module {error.name!r};"
-            f" put its folder on PYTHONPATH."
-        ) from error
-    except (AttributeError, ImportError) as error:
-        raise ConfigError(f"features {spec!r} must be package.module:name, but: {error}.") from error
+@dataclass(frozen=True, kw_only=True)
+class _Own:
+    """One's own extractor, with a version that changes with its source too."""
+
+    extractor: FeatureExtractor
+    version: str
+
+    @property
+    def name(self) -> str:
+        return self.extractor.name
+
+    @property
+    def dim(self) -> int:
+        return self.extractor.dim
+
+    @property
+    def n_logits(self) -> int:
+        return self.extractor.n_logits
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.extractor(images)
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.extractor.features_and_logits(images)
 
 
 def _checked(spec: str, found: Any) -> FeatureExtractor:

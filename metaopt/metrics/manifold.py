@@ -52,9 +52,12 @@ def precision_recall(real: Tensor, fake: Tensor, *, k: int = K_PRECISION_RECALL)
     """
     _check(real, k)
     _check(fake, k)
-    return PrecisionRecall(
-        precision=_inside_any(fake, real, radii(real, k)), recall=_inside_any(real, fake, radii(fake, k))
-    )
+    reach_real, reach_fake = radii(real, k), radii(fake, k)
+    precise, recalled = [], torch.zeros(len(real), dtype=torch.bool)
+    for start, distances in _distances(fake, real):
+        precise.append((distances <= reach_real).any(dim=1))
+        recalled |= (distances <= reach_fake[start : start + len(distances), None]).any(dim=0)
+    return PrecisionRecall(precision=_share(torch.cat(precise)), recall=_share(recalled))
 
 
 def density_coverage(real: Tensor, fake: Tensor, *, k: int = K_DENSITY_COVERAGE) -> DensityCoverage:
@@ -75,7 +78,7 @@ def density_coverage(real: Tensor, fake: Tensor, *, k: int = K_DENSITY_COVERAGE)
         inside = distances <= reach
         n_inside += int(inside.sum())
         covered |= inside.any(dim=0)
-    return DensityCoverage(density=n_inside / (k * len(fake)), coverage=float(covered.double().mean()))
+    return DensityCoverage(density=n_inside / (k * len(fake)), coverage=_share(covered))
 
 
 def radii(x: Tensor, k: int) -> Tensor:
@@ -88,9 +91,8 @@ def radii(x: Tensor, k: int) -> Tensor:
     return torch.cat(found)
 
 
-def _inside_any(points: Tensor, centres: Tensor, reach: Tensor) -> float:
-    inside = [(distances <= reach).any(dim=1) for _, distances in _distances(points, centres)]
-    return float(torch.cat(inside).double().mean())
+def _share(which: Tensor) -> float:
+    return float(which.double().mean())
 
 
 def _distances(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -38,7 +38,12 @@ class RealReference:
 
 
 def real_statistics(
-    images: Tensor, extractor: FeatureExtractor, *, content_hash: str, cache_dir: Path | None
+    images: Tensor,
+    extractor: FeatureExtractor,
+    *,
+    content_hash: str,
+    cache_dir: Path | None,
+    device: str = "cpu",
 ) -> RealStatistics:
     """Mean, covariance and its root of the features of ``images``, from the cache where it has them.
 
@@ -47,6 +52,7 @@ def real_statistics(
         extractor: what turns images into features; its name and version are part of the key.
         content_hash: names the content of ``images``. Whoever changes the images must change it.
         cache_dir: folder of the cache, see `cached`; None: no cache.
+        device: where features are computed.
 
     Raises:
         ConfigError: n < 2, or images that the extractor refuses.
@@ -54,7 +60,7 @@ def real_statistics(
     tensors = cached(
         _folder(cache_dir),
         _key(extractor, content_hash),
-        lambda: _as_tensors(_one_pass(images, extractor, keep=False)[0]),
+        lambda: _as_tensors(_one_pass(images, extractor, keep=False, device=device)[0]),
     )
     return _as_statistics(tensors)
 
@@ -67,6 +73,7 @@ def real_reference(
     content_hash: str,
     cache_dir: Path | None,
     metrics: Sequence[str],
+    device: str = "cpu",
 ) -> RealReference:
     """What `metrics` need of the real images, from the cache where it has it, else in one pass over them.
 
@@ -77,17 +84,18 @@ def real_reference(
         content_hash: names the content of ``images``.
         cache_dir: folder of the cache, see `cached`; None: no cache.
         metrics: keys of `METRICS`.
+        device: where features are computed.
 
     Raises:
         ConfigError: n < 2, images that the extractor refuses, or labels of one class for `modes`.
     """
     if set(metrics) <= {"fid", "inception_score"}:
-        statistics = real_statistics(images, extractor, content_hash=content_hash, cache_dir=cache_dir)
+        statistics = real_statistics(images, extractor, content_hash=content_hash, cache_dir=cache_dir, device=device)
         return RealReference(statistics=statistics, features=torch.empty(0, extractor.dim), classifier=None)
     folder = _folder(cache_dir)
 
     def compute() -> dict[str, Tensor]:
-        statistics, features = _one_pass(images, extractor, keep=True)
+        statistics, features = _one_pass(images, extractor, keep=True, device=device)
         return {**_as_tensors(statistics), "features": features}
 
     tensors = cached(folder, _key(extractor, content_hash, part="features"), compute)
@@ -110,7 +118,7 @@ def _evenly(n: int) -> Tensor:
     return torch.arange(kept) * n // kept
 
 
-def _one_pass(images: Tensor, extractor: FeatureExtractor, *, keep: bool) -> tuple[RealStatistics, Tensor]:
+def _one_pass(images: Tensor, extractor: FeatureExtractor, *, keep: bool, device: str) -> tuple[RealStatistics, Tensor]:
     moments, kept = Moments.empty(extractor.dim), [torch.empty(0, extractor.dim)]
     wanted = torch.zeros(len(images), dtype=torch.bool)
     if keep:
@@ -119,7 +127,7 @@ def _one_pass(images: Tensor, extractor: FeatureExtractor, *, keep: bool) -> tup
     torch.set_num_threads(1)  # the last bits depend on it, and whoever fills the cache decides for all
     try:
         for batch, wanted_here in zip(torch.split(images, BATCH_SIZE), torch.split(wanted, BATCH_SIZE), strict=True):
-            features = extractor(batch)
+            features = extractor(batch.to(device))
             moments = moments.updated(features)
             kept.append(features.cpu().float()[wanted_here])
         return RealStatistics.from_moments(moments), torch.cat(kept)

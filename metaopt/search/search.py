@@ -43,7 +43,7 @@ def opened(study: Study, folder: Path, *, resume: bool) -> Iterator[Search]:
         ConfigError: the data cannot be used, or the folder is another study's, or in use.
         StorageError: the disk is full or not writable; what was finished is kept.
     """
-    content_hashes = [resources(task).dataset.content_hash for task in study.tasks]
+    content_hashes = [resources(task).dataset.identity for task in study.tasks]
     claim(folder, manifest_of(study, content_hashes), resume=resume)
     with _disk_errors(folder), locked(folder):
         uri = tracking_uri(study.spec.tracking.uri, folder)

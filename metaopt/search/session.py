@@ -210,7 +210,7 @@ class Session:
         n = self.study.spec.evaluations if ended else min((len(c.fids) for c in curves.values()), default=1) - 1
         complete = len(curves) == len(reference)
         scores = [score(curves, reference, k) for k in range(1, n + 1)] if complete else []
-        reasons = [f"{self.trainings.label(i)}: {part[-1].reason}" for i, part in records.items() if part[-1].reason]
+        reasons = [f"{self.trainings.label(i)}: {said}" for i, part in records.items() if (said := _said(part))]
         return Verdict(
             status=str(ended) if ended else "pruned",
             score=scores[-1] if scores else None,
@@ -297,6 +297,14 @@ class Session:
 
 def _final_fid(of: TrainingCurve) -> float:
     return of.fid_at(len(of.fids) - 1)
+
+
+def _said(records: Sequence[Record]) -> str:
+    """Why a training ended as it did, and the kinds of its warnings."""
+    kinds = dict.fromkeys(
+        warning.partition(":")[0] for record in records if record.warning for warning in record.warning.split("; ")
+    )
+    return ", ".join(filter(None, (records[-1].reason, *kinds)))
 
 
 _NOT_LOGGED = ("iteration", "progress", "d_updates", "g_updates", "outcome", "reason", "warning", "wall_s")

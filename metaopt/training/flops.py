@@ -9,6 +9,7 @@ from torch.utils.flop_counter import flop_registry
 
 from metaopt.gan import Pair, PairSpec
 from metaopt.training.game import Classes, Game
+from metaopt.user_code import is_import_path
 
 
 class FlopCounter(TorchDispatchMode):
@@ -38,7 +39,7 @@ class FlopCounter(TorchDispatchMode):
 def d_cost(pair: Pair, game: Game, spec: PairSpec, batch: int) -> float:
     """FLOPs of a D update over those of a D plus a G update, in (0, 1), forward, backward and penalties counted.
 
-    Copies on the meta device are measured, so `pair` is left as it was and nothing is computed.
+    Copies are measured, so `pair` is left as it was; on the meta device, where nothing is computed.
 
     Args:
         pair: the networks.
@@ -46,17 +47,17 @@ def d_cost(pair: Pair, game: Game, spec: PairSpec, batch: int) -> float:
         spec: what `pair` was built from.
         batch: images per update.
     """
-    generator, discriminator = deepcopy(pair.generator).to("meta"), deepcopy(pair.discriminator).to("meta")
-    z = torch.zeros(batch, pair.z_dim, device="meta")
-    real = torch.zeros(batch, spec.channels, spec.size, spec.size, device="meta")
-    classes: Classes = (torch.zeros(batch, dtype=torch.int64, device="meta"),) if spec.n_classes else ()
+    # One's own networks may look at their numbers, which there are none of on the meta device.
+    device = "cpu" if is_import_path(spec.network) else "meta"
+    generator, discriminator = (deepcopy(player).to(device) for player in (pair.generator, pair.discriminator))
+    z = torch.zeros(batch, pair.z_dim, device=device)
+    real = torch.zeros(batch, spec.channels, spec.size, spec.size, device=device)
+    classes: Classes = (torch.zeros(batch, dtype=torch.int64, device=device),) if spec.n_classes else ()
     counter_d, counter_g = FlopCounter(), FlopCounter()
     with counter_d:
         with torch.no_grad():
             fake = generator(z, *classes)
-        objective = game.d_loss(
-            discriminator, real, fake, real_classes=classes, fake_classes=classes, generator=None
-        ).objective
+        objective = game.d_loss(discriminator, real, fake, classes, None).objective
         torch.autograd.backward(objective, inputs=list(discriminator.parameters()))
     with counter_g:
         loss = game.g_loss(discriminator, generator(z, *classes), classes, None)

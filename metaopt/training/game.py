@@ -36,26 +36,23 @@ class Game:
     """Differentiable augmentations of all that D sees; see `metaopt.gan.diff_augment`."""
 
     def d_loss(
-        self,
-        discriminator: nn.Module,
-        real: Tensor,
-        fake: Tensor,
-        *,
-        real_classes: Classes = (),
-        fake_classes: Classes = (),
-        generator: torch.Generator | None,
+        self, discriminator: nn.Module, real: Tensor, fake: Tensor, classes: Classes, generator: torch.Generator | None
     ) -> DLoss:
-        """D's losses on images (n, C, H, H) in [-1, 1]; `generator` draws augmentations and lines between images."""
+        """D's losses on as many real and generated images (n, C, H, H) in [-1, 1], of the same classes.
+
+        `generator` draws augmentations and lines between images. None, where FLOPs are counted on a device that has no
+        generators: no augmentations, which have none, and lines of torch's own.
+        """
         real, fake = self._augmented(real, generator), self._augmented(fake, generator)
         if self.r1:
             real = real.requires_grad_()
-        real_logits = discriminator(real, *real_classes)
-        fake_logits = discriminator(fake, *fake_classes)
+        real_logits = discriminator(real, *classes)
+        fake_logits = discriminator(fake, *classes)
         loss = objective = self.loss.d_loss(real_logits, fake_logits)
         if self.r1:
             objective = objective + self.r1 / 2 * _gradient(real_logits, real).square().sum(dim=1).mean()
         if self.loss.gradient_penalty:
-            penalty = _slope_penalty(discriminator, real, fake, real_classes, generator)
+            penalty = _slope_penalty(discriminator, real, fake, classes, generator)
             objective = objective + self.loss.gradient_penalty * penalty
         return DLoss(objective=objective, loss=loss, real_logits=real_logits, fake_logits=fake_logits)
 

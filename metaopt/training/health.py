@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from metaopt.schedules import Signals
+from metaopt.schedules.types import loss_scale
 from metaopt.training.records import Outcome
 
 MAX_LOSS = 1e3
-"""Average loss over V* at which a training counts as exploded."""
+"""Average loss, in units of `loss_scale`, at which a training counts as exploded."""
 MAX_GRAD_NORM = 1e6
 MIN_SPREAD = 0.01
 """Spread of generated over that of real images below which all of them are the same image."""
@@ -32,13 +33,20 @@ MIN_TURNS = 4
 Finding = tuple[Outcome, str]
 
 
-def diverged(signals: Signals, log_grad_norms: tuple[float, float]) -> Finding | None:
-    """A loss that is not finite, or a loss or gradient norm that exploded."""
+def diverged(signals: Signals, log_grad_norms: tuple[float, float], ideal_d_loss: float) -> Finding | None:
+    """A loss that is not finite, or a loss or gradient norm that exploded.
+
+    Args:
+        signals: as just read.
+        log_grad_norms: ``ln |grad|`` of D and G.
+        ideal_d_loss: V* of the loss.
+    """
     if not signals.finite or not all(math.isfinite(norm) for norm in log_grad_norms):
         return Outcome.DIVERGED, "non-finite loss or gradient"
-    for player, loss in (("D", signals.loss_gap + 1), ("G", signals.g_loss)):
+    scale = loss_scale(ideal_d_loss)
+    for player, loss in (("D", signals.loss_gap + ideal_d_loss / scale), ("G", signals.g_loss)):
         if abs(loss) > MAX_LOSS:
-            return Outcome.DIVERGED, f"exploding loss of {player}: {loss:.3g} times the ideal"
+            return Outcome.DIVERGED, f"exploding loss of {player}: {loss:.3g} times {scale:.3g}"
     for player, norm in zip("DG", log_grad_norms, strict=True):
         if norm > math.log(MAX_GRAD_NORM):
             return Outcome.DIVERGED, f"exploding gradient norm of {player}: 1e{norm / math.log(10):.1f}"

@@ -45,7 +45,7 @@ class Record:
     modes: float | None = None
     mode_balance: float | None = None
     warning: str = ""
-    """What is going wrong without ending the training, with the signal that shows it."""
+    """What is going wrong without ending the training: ``kind: signal``, with ``; `` between several."""
     outcome: Outcome | None = None
     """Set in the last record only."""
     reason: str = ""

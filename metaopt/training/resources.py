@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import torch
 
+from metaopt.errors import DataError
 from metaopt.gan import Corruption, Dataset, Task, check_dataset, corrupted, load_dataset, to_unit
 from metaopt.metrics import (
     FeatureExtractor,
@@ -43,25 +44,30 @@ def resources(task: Task, device: str = "cpu") -> Resources:
         device=device,
     )
     check_dataset(task, shared.dataset)
-    labelled = shared.dataset.y is not None
-    check_metrics(task.metrics, shared.extractor, labelled=labelled, n_samples=task.n_samples)
+    check_metrics(
+        task.metrics,
+        shared.extractor,
+        labelled=shared.dataset.y is not None,
+        n_real=len(_clean(task.data, task.size)),
+        n_samples=task.n_samples,
+    )
     return shared
 
 
 @lru_cache(maxsize=256)
-def floor(task: Task) -> float:
+def floor(task: Task, device: str = "cpu") -> float:
     """The FID of `task.n_samples` images drawn from the real set itself: what a perfect generator would get."""
-    shared, clean = resources(task), _clean(task.data, task.size)
-    return fid_floor(clean.x, shared.real, shared.extractor, task.n_samples, torch.Generator().manual_seed(0))
+    shared, clean = resources(task, device), _clean(task.data, task.size)
+    random = torch.Generator().manual_seed(0)
+    return fid_floor(clean.x, shared.real, shared.extractor, task.n_samples, random, device=device)
 
 
 @lru_cache(maxsize=32)
 def _load(
     *, data: str, size: int | None, corruption: Corruption, features: str, metrics: tuple[str, ...], device: str
 ) -> Resources:
-    clean = _clean(data, size)
+    clean, dataset = _clean(data, size), _dataset(data, size, corruption, device)
     extractor = find_features(features)
-    dataset = corrupted(clean, corruption).to(device)
     real = real_reference(
         clean.x,
         clean.y,
@@ -69,12 +75,21 @@ def _load(
         content_hash=clean.content_hash,
         cache_dir=default_cache_dir(),
         metrics=metrics,
+        device=device,
     )
     some = dataset.x[:: max(1, len(dataset) // _SPREAD_IMAGES)]
-    return Resources(dataset=dataset, real=real, extractor=extractor, spread=spread(to_unit(some)))
+    found = spread(to_unit(some))
+    if found == 0:
+        raise DataError(f"{dataset.name}: images must differ, but all {len(dataset):,} are the same.")
+    return Resources(dataset=dataset, real=real, extractor=extractor, spread=found)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
+def _dataset(data: str, size: int | None, corruption: Corruption, device: str) -> Dataset:
+    return corrupted(_clean(data, size), corruption).to(device)
+
+
+@lru_cache(maxsize=8)
 def _clean(data: str, size: int | None) -> Dataset:
     return load_dataset(data, size=size)
 

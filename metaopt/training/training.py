@@ -78,11 +78,12 @@ class Training:
             d_cost=self.d_cost,
             ideal_d_loss=self.game.loss.ideal_d_loss,
         )
-        self.batches = _generator(seed, "batches", device)
+        # Images that stay on the host are drawn there, so that no step waits for a GPU's random numbers.
+        self.batches = _generator(seed, "batches", str(self.shared.dataset.x.device))
         self.latents = _generator(seed, "latents", device)
-        self.augmentations = _generator(seed, "augmentations", device)
+        self.chances = {of: _generator(seed, of, device) for of in ("augment", "game_d", "game_g")}
         self.gaps: deque[float] = deque(maxlen=WINDOW)
-        self.warning = ""
+        self.warnings: dict[str, str] = {}
         self.n_records = 0
         self.finding: Finding | None = None
         self._started = time.perf_counter()
@@ -129,7 +130,7 @@ class Training:
         """All that changes: tensors and plain values."""
         return {
             "task": self.task.key(),
-            "data": self.shared.dataset.content_hash,
+            "data": self.shared.dataset.identity,
             "seed": self.seed,
             "n_records": self.n_records,
             "finding": None if self.finding is None else [str(self.finding[0]), self.finding[1]],
@@ -140,7 +141,7 @@ class Training:
             "controller": self.controller.state_dict(),
             "batches": self.batches.get_state(),
             "latents": self.latents.get_state(),
-            "augmentations": self.augmentations.get_state(),
+            "chances": {of: generator.get_state() for of, generator in self.chances.items()},
             "average": None if self.average is None else self.average.state_dict(),
             "gaps": list(self.gaps),
         }
@@ -152,8 +153,10 @@ class Training:
         self.finding = None if finding is None else (Outcome(finding[0]), finding[1])
         for name in ("generator", "discriminator", "optimizer_g", "optimizer_d", "controller"):
             getattr(self, name).load_state_dict(state[name])
-        for name in ("batches", "latents", "augmentations"):
+        for name in ("batches", "latents"):
             getattr(self, name).set_state(state[name].cpu())
+        for of, generator in self.chances.items():
+            generator.set_state(state["chances"][of].cpu())
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.gaps = deque(state["gaps"], maxlen=WINDOW)
@@ -169,23 +172,22 @@ class Training:
 
     def _look(self) -> None:
         """Judge the signals that were just read."""
-        signals = self.controller.signals
-        self.finding = diverged(signals, self.controller.log_grad_norms)
+        signals, ideal = self.controller.signals, self.game.loss.ideal_d_loss
+        self.finding = diverged(signals, self.controller.log_grad_norms, ideal)
         self.gaps.append(signals.loss_gap)
-        self.warning = self.warning or saturated(signals, self.game.loss.ideal_d_loss) or oscillating(self.gaps)
+        self._warn(saturated(signals, ideal))
+        self._warn(oscillating(self.gaps))
+
+    def _warn(self, warning: str) -> None:
+        """Keep the latest of each kind for the next record."""
+        if warning:
+            self.warnings[warning.partition(":")[0]] = warning
 
     def _update_d(self) -> Tensor:
-        real, real_classes = self._real()
+        real, classes = self._real()
         with torch.no_grad():
-            fake, fake_classes = self._fake()
-        found = self.game.d_loss(
-            self.discriminator,
-            real,
-            fake,
-            real_classes=real_classes,
-            fake_classes=fake_classes,
-            generator=self.augmentations,
-        )
+            fake: Tensor = self.generator(self._noise(self.task.batch, self.latents), *classes)
+        found = self.game.d_loss(self.discriminator, real, fake, classes, self.chances["game_d"])
         _clear(self._weights_d)
         torch.autograd.backward(found.objective, inputs=self._weights_d)
         self.optimizer_d.step()
@@ -194,8 +196,9 @@ class Training:
         return fake
 
     def _update_g(self) -> Tensor:
-        fake, classes = self._fake()
-        loss = self.game.g_loss(self.discriminator, fake, classes, self.augmentations)
+        z, classes = self._latents(self.task.batch, self.latents)
+        fake: Tensor = self.generator(z, *classes)
+        loss = self.game.g_loss(self.discriminator, fake, classes, self.chances["game_g"])
         _clear(self._weights_g)
         torch.autograd.backward(loss, inputs=self._weights_g)  # none for the weights of D
         self.optimizer_g.step()
@@ -207,17 +210,19 @@ class Training:
     def _real(self) -> tuple[Tensor, Classes]:
         dataset, batch = self.shared.dataset, self.task.batch
         if self.task.conditional:
-            images, y = sample_labelled(dataset, batch, self.batches)
+            images, y = (self._here(drawn) for drawn in sample_labelled(dataset, batch, self.batches))
             classes: Classes = (y,)
         else:
-            images, classes = sample_batch(dataset, batch, self.batches), ()
+            images, classes = self._here(sample_batch(dataset, batch, self.batches)), ()
         if self.task.augment:
-            images = augment(images, self.task.augment, self.augmentations)
+            images = augment(images, self.task.augment, self.chances["augment"])
         return to_unit(images), classes
 
-    def _fake(self) -> tuple[Tensor, Classes]:
-        z, classes = self._latents(self.task.batch, self.latents)
-        return self.generator(z, *classes), classes
+    def _here(self, drawn: Tensor) -> Tensor:
+        """On the training's device."""
+        if drawn.device.type == torch.device(self.device).type:
+            return drawn
+        return drawn.pin_memory().to(self.device, non_blocking=True)
 
     @torch.no_grad()
     def _generated(self, n: int) -> Iterator[Tensor]:
@@ -232,8 +237,11 @@ class Training:
 
     def _latents(self, n: int, generator: torch.Generator) -> tuple[Tensor, Classes]:
         """Noise, and classes as frequent as they are in the data."""
-        z = torch.randn(n, self.task.z_dim, generator=generator, device=self.device)
+        z = self._noise(n, generator)
         return z, (sample_classes(self.shared.dataset, n, generator),) if self.task.conditional else ()
+
+    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, self.task.z_dim, generator=generator, device=self.device)
 
     def _record(self, *, evaluate: bool) -> Record:
         controller = self.controller
@@ -242,9 +250,9 @@ class Training:
             measures = self.measures()
             if not math.isfinite(measures.get("fid", math.nan)):
                 self.finding, measures = (Outcome.DIVERGED, "non-finite samples"), {}
-            feature_spread = measures.pop("feature_spread", 1.0)
-            self.warning = self.warning or lost_modes(feature_spread, controller.progress)
-        warning, self.warning = self.warning, ""
+            self._warn(lost_modes(measures.pop("feature_spread", 1.0), controller.progress))
+        warning = "; ".join(self.warnings.values())
+        self.warnings.clear()
         self.n_records += 1
         loss_d, loss_g = controller.losses
         return Record(

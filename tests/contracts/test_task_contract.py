@@ -20,7 +20,20 @@ from metaopt.training.resources import floor
 
 DEVICE = os.environ.get("METAOPT_DEVICE", "cpu")
 SCHEDULE = build_schedule("constant", {"lr_g": 5e-4, "lr_d": 5e-4, "update_ratio": 1.5})
-PAIRS = list(product(NETWORKS, LOSSES))
+OPTIONS: dict[str, dict[str, Any]] = {
+    "conditional": {"conditional": True},
+    "conditional_dcgan": {"conditional": True, "network": "dcgan"},
+    "conditional_wgan_gp": {"conditional": True, "loss": "wgan_gp"},
+    "ema": {"ema": 0.2},
+    "r1": {"r1": 1.0},
+    "augment": {"augment": "flip,crop"},
+    "diff_augment": {"diff_augment": "color,translation,cutout"},
+    "spectral_norm": {"spectral_norm": True},
+    "group_norm": {"norm_g": "group", "norm_d": "group"},
+}
+CASES = {
+    f"{network}-{loss}": {"network": network, "loss": loss} for network, loss in product(NETWORKS, LOSSES)
+} | OPTIONS
 WITHOUT_DOWNLOAD = ("digits", "mnist5k", "glyphs", "earth", "textures")
 CORRUPTIONS = {
     "noise": Corruption(noise=0.3),
@@ -45,15 +58,16 @@ def _exact(records: list[Record]) -> list[str]:
     return [repr(replace(record, wall_s=0.0)) for record in records]
 
 
-@pytest.mark.parametrize(("network", "loss"), PAIRS)
-def test_a_training_repeats_resumes_and_stays_on_its_device(network: str, loss: str, tmp_path: Path) -> None:
-    task = _task(network=network, loss=loss)
+@pytest.mark.parametrize("fields", CASES.values(), ids=CASES)
+def test_a_training_repeats_resumes_and_stays_on_its_device(fields: dict[str, Any], tmp_path: Path) -> None:
+    task = _task(**fields)
     whole = list(_training(task).run())
     half = _training(task)
     first = list(half.run(0.5))
     save_training(half, tmp_path / "a.pt")
     resumed = _training(task)
     load_training(resumed, tmp_path / "a.pt")
+    assert _flat(resumed.state_dict()) == _flat(half.state_dict())
     rest = list(resumed.run())
     assert whole[-1].outcome is Outcome.FINISHED
     assert whole[-1].progress == pytest.approx(1, abs=0.1)
@@ -65,6 +79,37 @@ def test_a_training_repeats_resumes_and_stays_on_its_device(network: str, loss: 
         assert all(bool(p.isfinite().all()) for p in player.parameters())
     images = resumed.sample(3)
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (3, 1, 8, 8))
+
+
+@pytest.mark.parametrize("fields", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_changes_the_training(fields: dict[str, Any]) -> None:
+    plain, other = (list(_training(_task(**one)).run())[-1] for one in ({}, fields))
+    assert (plain.fid, plain.loss_d) != (other.fid, other.loss_d)
+
+
+@pytest.mark.parametrize("fields", CASES.values(), ids=CASES)
+def test_updates_between_two_readings_of_the_signals_do_not_wait_for_a_gpu(fields: dict[str, Any]) -> None:
+    training = _training(_task(**fields))
+    for n in (20, 9):  # the first updates allocate; the signals are read at every tenth update of D
+        if DEVICE != "cpu" and n == 9:
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(n):
+                update = training._update_d if training.controller.turn == "d" else training._update_g
+                update()
+        finally:
+            if DEVICE != "cpu":
+                torch.cuda.set_sync_debug_mode("default")
+    assert training.controller.d_updates + training.controller.g_updates == 29
+
+
+def _flat(state: Any, at: str = "") -> dict[str, Any]:
+    """Every number and tensor of a state by its path, tensors as lists."""
+    if isinstance(state, dict):
+        return {k: v for key, part in state.items() for k, v in _flat(part, f"{at}/{key}").items()}
+    if isinstance(state, list | tuple):
+        return {k: v for i, part in enumerate(state) for k, v in _flat(part, f"{at}/{i}").items()}
+    return {at: state.tolist() if isinstance(state, torch.Tensor) else state}
 
 
 @pytest.mark.parametrize("name", [*WITHOUT_DOWNLOAD, *(name for name in TASKS if name not in WITHOUT_DOWNLOAD)])
@@ -97,7 +142,7 @@ def test_a_corruption_changes_what_is_trained_on_and_not_what_is_compared_with(k
     clean, spoilt = map(_training, tasks)
     assert torch.equal(clean.shared.real.statistics.mean, spoilt.shared.real.statistics.mean)
     before, after = clean.shared.dataset, spoilt.shared.dataset
-    assert before.content_hash != after.content_hash
+    assert before.identity != after.identity
     assert after.x.dtype == torch.uint8 and after.x.shape[1:] == before.x.shape[1:]
     records = [list(training.run()) for training in (clean, spoilt)]
     if not conditional:

@@ -83,6 +83,30 @@ def upside_down(*, generator: torch.Generator, **shape: int) -> tuple[nn.Module,
     return d, g
 
 
+def with_dropout(*, generator: torch.Generator, **shape: int) -> tuple[nn.Module, nn.Module]:
+    g, d = make_pair(generator=generator, **shape)
+    return g, nn.Sequential(nn.Dropout(0.5), d)
+
+
+def a_frozen_layer(*, generator: torch.Generator, **shape: int) -> tuple[nn.Module, nn.Module]:
+    g, d = make_pair(generator=generator, **shape)
+    g.hidden.weight.requires_grad_(False)
+    return g, d
+
+
+_KEPT: list[tuple[nn.Module, nn.Module]] = []
+
+
+def the_same_again(*, generator: torch.Generator, **shape: int) -> tuple[nn.Module, nn.Module]:
+    if not _KEPT:
+        _KEPT.append(make_pair(generator=generator, **shape))
+    return _KEPT[0]
+
+
+def breaks_down(*, generator: torch.Generator, **shape: int) -> None:
+    raise TypeError("nothing to do with keywords")
+
+
 class _Then(nn.Module):
     def __init__(self, net: nn.Module, then: object) -> None:
         super().__init__()

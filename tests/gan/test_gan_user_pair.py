@@ -1,5 +1,7 @@
 """One's own networks by import path: what is taken, and a message for each way to break the contract."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +37,11 @@ def test_a_pair_that_keeps_the_contract_is_taken_as_it_is_drawn(n_classes: int) 
     ("function", "message"),
     [
         ("no_such_package.nets:make_pair", "no module 'no_such_package'; put its folder on PYTHONPATH"),
-        ("my_networks:nothing", "must be package.module:function, but: .*no attribute 'nothing'"),
+        ("my_networks:nothing", "must be there, but module 'my_networks' has no 'nothing'"),
+        ("with_dropout", "D must be a function of its inputs alone, but two calls differ"),
+        ("a_frozen_layer", "every parameter of G must be trained, but hidden.weight is frozen"),
+        ("the_same_again", "must build new networks at each call, but G came twice"),
+        ("breaks_down", "must build two networks, but: TypeError: nothing to do with keywords"),
         ("not_callable", "must be a function, but is int"),
         ("only_a_size", "must take the keywords size, channels, width, z_dim, n_classes, generator, but"),
         ("one_network", r"must return two torch modules \(G, D\)"),
@@ -60,15 +66,26 @@ def test_the_contract_is_checked_before_a_task_is_trained() -> None:
         check_dataset(replace(task, network="my_networks:not_a_number"), load_dataset("digits"))
 
 
-def test_a_changed_source_file_is_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    keys = []
-    for number in (1, 2):
-        (tmp_path / f"nets_{number}.py").write_text(f"from my_networks import *\nnumber = {number}\n\ndef f(): ...\n")
-        import importlib
+def _key_in_a_new_process(folder: Path, network: str) -> str:
+    code = f"from metaopt.gan import Task; print(Task(name='a', data='digits', network={network!r}, budget=9).key())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, check=True
+    )
+    return done.stdout.decode()
 
-        importlib.invalidate_caches()
-        keys.append(Task(name="own", data="digits", network=f"nets_{number}:f", budget=10).key())
-    (tmp_path / "nets_1.py").write_text("def f(): ...  # changed\n")
-    keys.append(Task(name="own", data="digits", network="nets_1:f", budget=10).key())
-    assert len(set(keys)) == 3
+
+def test_a_changed_source_file_of_the_package_is_another_task(tmp_path: Path) -> None:
+    package = tmp_path / "own_nets"
+    package.mkdir()
+    (package / "__init__.py").write_text("from own_nets.blocks import f\n")
+    (package / "blocks.py").write_text("def f(): ...\n")
+    before, again = (_key_in_a_new_process(tmp_path, "own_nets:f") for _ in range(2))
+    (package / "blocks.py").write_text("def f(): ...  # changed\n")
+    assert before == again != _key_in_a_new_process(tmp_path, "own_nets:f")
+
+
+def test_a_module_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_nets.py").write_text("def f(:\n")
+    with pytest.raises(ConfigError, match="`network` 'broken_nets:f' must be importable, but: SyntaxError"):
+        make_pair(_spec("broken_nets:f"), torch.Generator())

@@ -195,21 +195,31 @@ def test_beyond_the_kept_features_moments_and_logits_go_on() -> None:
 )
 def test_metrics_that_cannot_be_measured_are_refused(metrics: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_metrics(metrics, Quarters(n_logits=0), labelled=False, n_samples=100)
+        check_metrics(metrics, Quarters(n_logits=0), labelled=False, n_real=100, n_samples=100)
 
 
 @pytest.mark.parametrize(("metric", "least"), [("fid", 2), ("inception_score", 10), ("precision_recall", 4)])
 def test_too_few_images_are_refused_and_enough_are_measured(metric: str, least: int) -> None:
     metrics = tuple(dict.fromkeys(("fid", metric)))
     with pytest.raises(ConfigError, match=f"`n_samples >= {least}` must hold for '{metric}', but got {least - 1}"):
-        check_metrics(metrics, EXTRACTOR, labelled=True, n_samples=least - 1)
-    check_metrics(metrics, EXTRACTOR, labelled=True, n_samples=least)
+        check_metrics(metrics, EXTRACTOR, labelled=True, n_real=100, n_samples=least - 1)
+    check_metrics(metrics, EXTRACTOR, labelled=True, n_real=100, n_samples=least)
     found = evaluate([images(least, seed=8)[0]], reference(metrics), EXTRACTOR, metrics, random())
     assert all(math.isfinite(value) for value in found.values())
 
 
+@pytest.mark.parametrize(("metric", "least"), [("fid", 2), ("precision_recall", 4), ("density_coverage", 6)])
+def test_too_few_real_images_are_refused_and_enough_are_measured(metric: str, least: int) -> None:
+    metrics = tuple(dict.fromkeys(("fid", metric)))
+    with pytest.raises(ConfigError, match=f"'{metric}' needs {least} real images or more, but there are {least - 1}"):
+        check_metrics(metrics, EXTRACTOR, labelled=True, n_real=least - 1, n_samples=100)
+    check_metrics(metrics, EXTRACTOR, labelled=True, n_real=least, n_samples=100)
+    found = evaluate([images(20, seed=8)[0]], reference(metrics, n=least), EXTRACTOR, metrics, random())
+    assert all(math.isfinite(value) for value in found.values())
+
+
 def test_all_metrics_pass_where_there_are_logits_and_classes() -> None:
-    check_metrics(ALL, EXTRACTOR, labelled=True, n_samples=100)
+    check_metrics(ALL, EXTRACTOR, labelled=True, n_real=100, n_samples=100)
 
 
 def test_the_floor_falls_with_the_number_of_images_and_no_generator_is_far_below() -> None:

@@ -1,8 +1,10 @@
 """Features by name, and one's own by import path: what breaks the contract is refused before it is believed."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import my_features
 import pytest
@@ -24,12 +26,33 @@ def test_names_of_the_table() -> None:
 
 @pytest.mark.parametrize("spec", ["my_features:quarters", "my_features:no_logits"])
 def test_ones_own(spec: str) -> None:
-    found = find_features(spec)
-    assert found is getattr(my_features, spec.partition(":")[2])
+    found, own = find_features(spec), getattr(my_features, spec.partition(":")[2])
+    assert (found.name, found.dim, found.n_logits) == (own.name, own.dim, own.n_logits)
     images = torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     features, logits = found.features_and_logits(images)
     assert torch.equal(features, images.float().unfold(2, 4, 4).unfold(3, 4, 4).mean((1, 4, 5)).flatten(1))
     assert (logits is None) == (found.n_logits == 0)
+    assert torch.equal(found(images), features)
+
+
+def test_the_version_of_ones_own_changes_with_its_source(tmp_path: Path) -> None:
+    """A cache must not take features of yesterday's function for those of today's."""
+    source = Path(my_features.__file__).read_text(encoding="utf-8")
+    versions = []
+    for text in (source, source, source + "\n# changed\n"):
+        (tmp_path / "edited_features.py").write_text(text, encoding="utf-8")
+        code = "from metaopt.metrics import find_features; print(find_features('edited_features:quarters').version)"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+        versions.append(done.stdout.strip())
+    assert versions[0] == versions[1] != versions[2]
+    assert versions[0].startswith("1-")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +73,7 @@ def test_ones_own(spec: str) -> None:
         ("no_dim", "must have `dim`, int, but it is None"),
         ("text_dim", "must have `dim`, int, but it is '4'"),
         ("function", "must have `name`, str, but it is None"),
-        ("nothing", "must be package.module:name, but: .*no attribute 'nothing'"),
+        ("nothing", "must be there, but module 'my_features' has no 'nothing'"),
     ],
 )
 def test_what_breaks_the_contract_is_refused(name: str, message: str) -> None:

@@ -26,6 +26,7 @@ from metaopt.training.health import (
 )
 
 LOG_NORM = math.log(MAX_GRAD_NORM)
+LOG_4 = math.log(4)
 
 
 def _signals(**values: float) -> Signals:
@@ -33,13 +34,13 @@ def _signals(**values: float) -> Signals:
 
 
 def test_a_balanced_game_is_healthy() -> None:
-    assert diverged(_signals(), (0.0, 0.0)) is None
+    assert diverged(_signals(), (0.0, 0.0), LOG_4) is None
 
 
 @pytest.mark.parametrize("name", ["loss_gap", "d_sign", "d_accuracy", "g_loss", "log_grad_ratio"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_any_signal_that_is_not_finite_is_found(name: str, value: float) -> None:
-    assert diverged(_signals(**{name: value}), (0.0, 0.0)) == (
+    assert diverged(_signals(**{name: value}), (0.0, 0.0), LOG_4) == (
         Outcome.DIVERGED,
         "non-finite loss or gradient",
     )
@@ -48,26 +49,32 @@ def test_any_signal_that_is_not_finite_is_found(name: str, value: float) -> None
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_is_found(value: float) -> None:
     expected = Outcome.DIVERGED, "non-finite loss or gradient"
-    assert diverged(_signals(), (value, 0.0)) == expected
-    assert diverged(_signals(), (0.0, value)) == expected
+    assert diverged(_signals(), (value, 0.0), LOG_4) == expected
+    assert diverged(_signals(), (0.0, value), LOG_4) == expected
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_loss_threshold_of_both_players(sign: int) -> None:
-    assert diverged(_signals(loss_gap=sign * MAX_LOSS - 1, g_loss=sign * MAX_LOSS), (0.0, 0.0)) is None
+    assert diverged(_signals(loss_gap=sign * MAX_LOSS - 1, g_loss=sign * MAX_LOSS), (0.0, 0.0), LOG_4) is None
     above = 1.001 * MAX_LOSS * sign
-    found = diverged(_signals(loss_gap=above - 1), (0.0, 0.0))
-    assert found == (Outcome.DIVERGED, f"exploding loss of D: {above:.3g} times the ideal")
-    found = diverged(_signals(g_loss=above), (0.0, 0.0))
-    assert found == (Outcome.DIVERGED, f"exploding loss of G: {above:.3g} times the ideal")
+    found = diverged(_signals(loss_gap=above - 1), (0.0, 0.0), LOG_4)
+    assert found == (Outcome.DIVERGED, f"exploding loss of D: {above:.3g} times 1.39")
+    found = diverged(_signals(g_loss=above), (0.0, 0.0), LOG_4)
+    assert found == (Outcome.DIVERGED, f"exploding loss of G: {above:.3g} times 1.39")
+
+
+def test_a_wasserstein_loss_explodes_on_its_own_scale() -> None:
+    assert diverged(_signals(loss_gap=-MAX_LOSS), (0.0, 0.0), 0.0) is None
+    found = diverged(_signals(loss_gap=-1.001 * MAX_LOSS), (0.0, 0.0), 0.0)
+    assert found == (Outcome.DIVERGED, "exploding loss of D: -1e+03 times 1")
 
 
 def test_gradient_threshold_of_both_players() -> None:
-    assert diverged(_signals(), (LOG_NORM, LOG_NORM)) is None
-    assert diverged(_signals(), (-1e3, -1e3)) is None  # a vanishing gradient is no explosion
+    assert diverged(_signals(), (LOG_NORM, LOG_NORM), LOG_4) is None
+    assert diverged(_signals(), (-1e3, -1e3), LOG_4) is None  # a vanishing gradient is no explosion
     above = LOG_NORM + math.log(10)
-    assert diverged(_signals(), (above, 0.0)) == (Outcome.DIVERGED, "exploding gradient norm of D: 1e7.0")
-    assert diverged(_signals(), (0.0, above)) == (Outcome.DIVERGED, "exploding gradient norm of G: 1e7.0")
+    assert diverged(_signals(), (above, 0.0), LOG_4) == (Outcome.DIVERGED, "exploding gradient norm of D: 1e7.0")
+    assert diverged(_signals(), (0.0, above), LOG_4) == (Outcome.DIVERGED, "exploding gradient norm of G: 1e7.0")
 
 
 def test_collapse_thresholds() -> None:
