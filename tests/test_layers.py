@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 LEVELS = {
     "errors": 0,
     "cache": 0,
-    "user_code": 0,
+    "user_code": 1,
     "schedules": 1,
     "gan": 2,
     "metrics": 2,

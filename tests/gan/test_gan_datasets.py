@@ -140,3 +140,14 @@ def test_the_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path))
     np.savez(tmp_path / "mine.npz", x=np.arange(128, dtype=np.uint8).reshape(2, 1, 8, 8))
     assert len(load_dataset("npz:~/mine.npz")) == 2
+
+
+def test_classes_are_part_of_the_identity_and_not_of_the_images(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
+    y = np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    np.savez(tmp_path / "b.npz", x=x, y=1 - y)
+    np.savez(tmp_path / "c.npz", x=x)
+    a, b, c = (load_dataset(f"npz:{tmp_path}/{name}.npz") for name in "abc")
+    assert a.content_hash == b.content_hash == c.content_hash == c.identity
+    assert len({a.identity, b.identity, c.identity}) == 3

@@ -67,6 +67,19 @@ def test_the_key_is_the_same_for_ever() -> None:
         ({"loss": "nonsaturating"}, "no loss 'nonsaturating'; did you mean 'non_saturating'"),
         ({"data": "mnist6k"}, "no data set 'mnist6k'; did you mean 'mnist5k'"),
         ({"data": "npz:"}, "a path must follow `npz:`"),
+        ({"conditional": "no"}, "`conditional` must be true or false, but got 'no'"),
+        ({"spectral_norm": 1}, "`spectral_norm` must be true or false, but got 1"),
+        ({"features": 3}, "`features` must be a string, but got 3"),
+        ({"metrics": "fid"}, "`metrics` must be a tuple of names, but got 'fid'"),
+        ({"metrics": ["fid"]}, "`metrics` must be a tuple of names"),
+        ({"norm_g": "layer"}, "`norm_g` must be one of batch, group, none, but got 'layer'"),
+        ({"norm_d": "batch", "loss": "wgan_gp"}, "`norm_d` must be group or none where the loss penalises"),
+        ({"norm_d": "batch", "r1": 0.1}, "`norm_d` must be group or none where the loss penalises"),
+        ({"spectral_norm": True, "loss": "wgan"}, "`spectral_norm` must be false where the loss cuts D's weights"),
+        ({"r1": -0.1}, "`0 <= r1 < inf` must hold, but got r1=-0.1"),
+        ({"ema": 1.0}, "`0 <= ema < 1` must hold, but got ema=1.0"),
+        ({"augment": "flap"}, "did you mean 'flip'"),
+        ({"diff_augment": "colour"}, "did you mean 'color'"),
         ({"data": 3}, "`data` must be a string, but got 3"),
         ({"name": ""}, "`name` must be made of letters, digits, `_`, `.` and `-`.*but got ''"),
         ({"name": "a/b"}, "`name` must be made of letters"),
@@ -183,3 +196,16 @@ def test_just_enough_images_pass() -> None:
     check_dataset(TASK, _dataset(64, 8))
     with pytest.raises(DataError, match="holds 63 images"):
         check_dataset(TASK, _dataset(63, 8))
+
+
+def test_paths_in_a_task_mean_the_same_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    corruption = Corruption(foreign=0.1, foreign_data="npz:other.npz")
+    task = task_from_spec("digits", corruption=corruption, features="inception:weights.pth")
+    assert task.corruption.foreign_data == f"npz:{tmp_path}/other.npz"
+    assert task.features == f"inception:{tmp_path}/weights.pth"
+
+
+def test_cifar10_gets_the_usual_augmentation_and_digits_none() -> None:
+    assert task_from_spec("cifar10", network="dcgan").augment == "flip,crop"
+    assert task_from_spec("mnist5k").augment == ""

@@ -3,11 +3,13 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import constant, tiny_task, trained
 from torch import Tensor, nn
 
+from metaopt.errors import DataError
 from metaopt.gan import LOSSES
 from metaopt.training import Training
 from metaopt.training.average import WeightAverage
@@ -155,3 +157,23 @@ def test_the_average_is_what_is_evaluated_and_training_is_left_alone() -> None:
     for a, b in zip(plain.generator.parameters(), averaged.generator.parameters(), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(plain.sample(4), averaged.sample(4))
+
+
+@pytest.mark.parametrize("loss", ["hinge", "wgan_gp"])
+def test_what_d_sees_does_not_depend_on_how_often_g_is_updated(loss: str) -> None:
+    task = tiny_task(loss=loss, augment="flip,crop", diff_augment="translation,cutout", budget=100)
+    states = []
+    for ratio in (0.5, 2.0):
+        training = Training(task, constant(update_ratio=ratio), 0)
+        while training.controller.d_updates < 12:
+            training._update_d() if training.controller.turn == "d" else training._update_g()
+        random = (training.batches, training.chances["augment"], training.chances["game_d"])
+        states.append([generator.get_state() for generator in random])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
+def test_equal_images_are_refused(tmp_path: Any) -> None:
+    x = np.tile(np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8), (100, 1, 1, 1))
+    np.savez(tmp_path / "same.npz", x=x)
+    with pytest.raises(DataError, match="images must differ, but all 100 are the same"):
+        Training(tiny_task(data=f"npz:{tmp_path}/same.npz"), constant(), 0)

@@ -255,3 +255,11 @@ def test_a_penalty_far_too_heavy_explodes_the_gradient_and_not_the_loss() -> Non
     last = trained(tiny_task(budget=100, r1=1e10), constant())[-1]
     assert last.outcome is Outcome.DIVERGED
     assert last.reason.startswith("exploding gradient norm of D: 1e")
+
+
+def test_one_warning_does_not_hide_another() -> None:
+    training = Training(tiny_task(width=64, budget=400), constant(lr_g=1e-8, lr_d=5e-3), 0)
+    with torch.no_grad():
+        next(training.generator.parameters()).mul_(0.1)
+    last = _warnings(training)[-1].split("; ")
+    assert [text.partition(":")[0] for text in last] == ["discriminator saturation", "mode collapse"]
