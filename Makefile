@@ -22,7 +22,7 @@ test: install
 
 lint: install
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check metaopt analysis benchmarks tests cluster search_spaces
 
 types: install
 	$(BIN)/mypy
