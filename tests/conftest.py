@@ -7,6 +7,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # the commands that tests start: threads that wait for each other's cores only spin
 
 
 @pytest.fixture(scope="session", autouse=True)
