@@ -22,7 +22,7 @@ from metaopt.training import Training
 from metaopt.training.resources import floor, resources
 
 WORKERS = len(os.sched_getaffinity(0))
-SIZES = {"mlp": (64, 2000), "dcgan": (16, 800), "sngan": (16, 400)}
+SIZES = {"mlp": (64, 2000), "dcgan": (16, 800), "sngan": (16, 800)}
 """Width and budget of each network."""
 DATA = (("digits", 8), ("mnist5k", 16))
 RATES = {"lr_g": 1e-3, "lr_d": 1e-3, "update_ratio": 1.0}
@@ -78,12 +78,12 @@ def check_task(conditional: bool) -> Task:
         width=32,
         z_dim=64,
         conditional=conditional,
-        r1=0.05,
+        r1=1.0,
         beta1=0.0,
         beta2=0.99,
         ema=0.1,
-        budget=4000,
-        evaluations=4,
+        budget=4000 if conditional else 16000,
+        evaluations=4 if conditional else 8,
         metrics=("fid", "kid", "precision_recall", "density_coverage", "modes"),
     )
 
@@ -117,7 +117,7 @@ def print_check(pool: Pool) -> None:
     first = tasks[0]
     print(
         f"\n## Honesty check: DCGAN on mnist5k at 28 x 28\n\nNon-saturating loss, width {first.width},"
-        f" {first.budget} iterations, rates {CHECK_RATES['lr_g']:g} falling linearly to 0, R1 of {first.r1:g}, Adam"
+        f" rates {CHECK_RATES['lr_g']:g} falling linearly to 0, R1 of {first.r1:g}, Adam"
         f" betas {first.beta1:g} and {first.beta2:g}, averaged generator (memory {first.ema:g} of the budget).\n"
     )
     lowest, classifier = floor(first), resources(first).real.classifier

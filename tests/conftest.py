@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("patient", deadline=None)  # the machine may be busy, and no test asserts a time
+settings.load_profile("patient")
 os.environ["OMP_NUM_THREADS"] = "1"  # the commands that tests start: threads that wait for each other's cores only spin
 
 

@@ -30,6 +30,9 @@ def any_signals() -> st.SearchStrategy[Signals]:
         d_accuracy=st.floats(0, 1),
         g_loss=st.floats(0, 1e6),
         log_grad_ratio=st.floats(-50, 50),
+        ideal_d_loss=st.sampled_from([0.0, 0.25, 1.3862943611198906, 2.0]),
+        kid_tests=st.integers(0, 40).map(float),
+        kid_p=st.floats(0, 1),
     )
 
 

@@ -30,8 +30,13 @@ LEVELS = {
 ROOT = "metaopt"
 FROM_ROOT = ("", "__version__")  # `import metaopt`, `from metaopt import __version__`
 HOMES = {
-    "ray": ("metaopt/search/ray_runner.py", "metaopt/search/ray_trial.py", "metaopt/cli/doctor.py"),
-    "optuna": ("metaopt/search/optuna_space.py",),
+    "ray": (
+        "metaopt/search/ray_runner.py",
+        "metaopt/search/ray_trial.py",
+        "metaopt/search/ray_grid.py",
+        "metaopt/cli/doctor.py",
+    ),
+    "optuna": ("metaopt/search/optuna_space.py", "metaopt/search/es_sampler.py"),
     "mlflow": ("metaopt/tracking/",),
 }
 PURE = ("errors", "cache", "user_code", "schedules", ROOT)  # standard library only
@@ -136,7 +141,7 @@ def test_every_home_exists_and_uses_its_package() -> None:
         ("metaopt/training/training.py", "def f():\n    from ray import tune", "ray may be imported in "),
         ("metaopt/training/training.py", "import torch, ray.tune as tune", "ray may be imported in "),
         ("metaopt/training/cohort.py", "try:\n    pass\nexcept ImportError:\n    import ray", "ray may be "),
-        ("metaopt/search/session.py", "import optuna", "optuna may be imported in metaopt/search/optuna_space.py only"),
+        ("metaopt/search/session.py", "import optuna", "optuna may be imported in metaopt/search/optuna_space.py, "),
         ("metaopt/search/session.py", "from mlflow import MlflowClient", "mlflow may be imported in metaopt/tracking/"),
         (
             "metaopt/cli/ui.py",

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from metaopt.cli import data, doctor, export, search, show, train, ui
+from metaopt.cli import data, doctor, evaluate, export, search, show, train, ui
 from metaopt.errors import ConfigError, MetaoptError
 
 app = typer.Typer(
@@ -16,7 +16,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Learn how the learning rates and the update ratio of a GAN should move during training.",
 )
-for command in (search.search, train.train, export.export, show.show, data.data, doctor.doctor, ui.ui):
+for command in (
+    search.search,
+    train.train,
+    evaluate.evaluate,
+    export.export,
+    show.show,
+    data.data,
+    doctor.doctor,
+    ui.ui,
+):
     app.command()(command)
 
 

@@ -16,11 +16,12 @@ from metaopt.errors import MetaoptError
 from metaopt.gan import Task
 from metaopt.metrics import find_features, small_sample_warning
 from metaopt.schedules import ScheduleArtifact, save_schedule
-from metaopt.search.export import artifact, mlflow_runs, scored, study_in
+from metaopt.search.export import artifact, best_trial, mlflow_runs, study_in
 from metaopt.search.folder import grid_name, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.session import Trainings
 from metaopt.search.study import Study
+from metaopt.search.winner import Validation
 from metaopt.tracking import register_schedule
 from metaopt.training.resources import floor
 
@@ -32,11 +33,10 @@ def write_outputs(folder: Path, study: Study, rows: Sequence[TrialRow]) -> list[
     """Leaderboard as CSV, and pictures of the best trial if any trial counts. Returns the files."""
     table = folder / "leaderboard.csv"
     leaderboard(rows).to_csv(table, index=False)
-    ranking = scored(rows)
-    if not ranking:
+    best = best_trial(folder, rows)
+    if best is None:
         return [table]
-    best = ranking[0][1]
-    schedule = artifact(study_in(folder), best, rows, {})
+    schedule = artifact(folder, study_in(folder), best, rows, {})
     return [
         table,
         draw_schedules(folder / "best_schedule.png", _schedules(study, schedule, best.number)),
@@ -46,13 +46,12 @@ def write_outputs(folder: Path, study: Study, rows: Sequence[TrialRow]) -> list[
 
 def publish_best(folder: Path, study: Study, rows: Sequence[TrialRow], uri: str) -> str | None:
     """Write schedule.json of the best trial, and register it in MLflow; the URI there, if the store answered."""
-    ranking = scored(rows)
-    if not ranking:
+    best, manifest = best_trial(folder, rows), study_in(folder)
+    if best is None:
         return None
-    manifest, best = study_in(folder), ranking[0][1]
-    file = save_schedule(artifact(manifest, best, rows, {}), folder / SCHEDULE)
+    file = save_schedule(artifact(folder, manifest, best, rows, {}), folder / SCHEDULE)
     runs = mlflow_runs(folder, manifest)
-    save_schedule(artifact(manifest, best, rows, runs), file)
+    save_schedule(artifact(folder, manifest, best, rows, runs), file)
     run_id = runs.get(trial_uid(study.name, study.key, best.number))
     if run_id is None:
         return None
@@ -111,6 +110,22 @@ def print_floors(console: Console, tasks: Sequence[Task]) -> None:
     for task in tasks:
         if warning := small_sample_warning(task.n_samples, find_features(task.features).dim):
             console.print(f"{task.name}: {warning}", highlight=False, markup=False)
+
+
+def print_validation(console: Console, validation: Validation) -> None:
+    """The best trials again, on fresh seeds and on tasks that the search has not seen."""
+    table = Table(title="Validation (scores against the reference on the same tasks and seeds; lower is better)")
+    table.add_column("trial")
+    for name in ("search", "same tasks, fresh seeds", "unseen tasks"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in validation.candidates:
+        table.add_row(str(one.trial), f"{one.search:+.3f}", f"{one.fresh:+.3f}", f"{one.validation:+.3f}")
+    console.print(table)
+    console.print(
+        f"Winner: trial {validation.winner.trial}. The scores of the search were too good by {validation.regret:+.3f} "
+        "on fresh seeds, on average over these trials.",
+        highlight=False,
+    )
 
 
 def _result(row: TrialRow) -> tuple[str, str]:

@@ -52,6 +52,7 @@ def search(
         console.print(f"Study {loaded.name}: {what}", highlight=False, markup=False, soft_wrap=True)
         with SearchProgress(console, n_trials) as progress:
             running.run(progress)
+        _validate(running, console)
         _conclude(running, console, again)
 
 
@@ -67,6 +68,29 @@ def _resumable(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo(f"Stopped. Finished trials are kept. Go on with: {command}", err=True)
         raise
+
+
+def _validate(running: "Search", console: "Console") -> None:
+    """Choose the winner on tasks that the search has not seen, where the study asks for it."""
+    if not running.study.validation:
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from metaopt.cli.outputs import print_validation
+    from metaopt.search.validate import validate
+    from metaopt.search.winner import FILE
+
+    columns = TextColumn("validation"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("validation", total=None)
+        found = validate(
+            running.study,
+            running.folder,
+            running.session.rows(),
+            lambda done, n: progress.update(bar, completed=done, total=n),
+        )
+    running.tracker.log_artifact(None, running.folder / FILE)
+    print_validation(console, found)
 
 
 def _conclude(running: "Search", console: "Console", again: str) -> None:

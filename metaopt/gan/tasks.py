@@ -34,7 +34,7 @@ from metaopt.user_code import is_import_path
 
 _NAME = re.compile(r"\w[\w.-]*")
 _CLEAN = Corruption()
-_LEAST = {"width": 1, "z_dim": 1, "batch": 2, "budget": 1, "evaluations": 1, "n_samples": 2}
+_LEAST = {"width": 1, "z_dim": 1, "batch": 2, "budget": 1, "evaluations": 1, "n_samples": 2, "lookahead": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,8 @@ class Task:
     """Differentiable augmentations of all that D sees, such as ``translation,cutout`` (Zhao et al. 2020)."""
     ema: float = 0.0
     """Memory of the average of G that is evaluated, as a share of the budget, in [0, 1); 0: G itself."""
+    lookahead: int = 0
+    """G updates between two steps of both players to their slow weights, >= 0; 0: none (Chavdarova et al. 2021)."""
     batch: int = 64
     """Images per update, >= 2 (BatchNorm needs two)."""
     budget: int
@@ -117,6 +119,8 @@ class Task:
         One's own networks count with the text of their source file, which is imported for it.
         """
         content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
+        if not self.lookahead:  # younger than trainings that are kept by their key
+            del content["lookahead"]
         content |= {name: float(content[name]) for name in ("beta1", "beta2", "ema", "r1")}
         content["corruption"] = asdict(self.corruption)
         if is_import_path(self.network):

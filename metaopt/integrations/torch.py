@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from metaopt.errors import ConfigError
-from metaopt.schedules.artifact import LOG_4, ScheduleArtifact
+from metaopt.schedules.artifact import ScheduleArtifact
 from metaopt.schedules.turns import Player, after_update, next_player
-from metaopt.schedules.types import Controls, Schedule, Signals, State, loss_scale
+from metaopt.schedules.types import LOG_4, Controls, Schedule, Signals, State, loss_scale
 
 DECAY = 0.95
 GRAD_RATIO_DECAY = 0.5
@@ -76,7 +76,7 @@ class ScheduleController:
         self.iterations = float(iterations)
         self.d_updates = 0
         self.g_updates = 0
-        self.signals = Signals(progress=0.0)
+        self.signals = Signals(progress=0.0, ideal_d_loss=ideal_d_loss)
         self._optimizers: dict[Player, Optimizer] = {"g": optimizer_g, "d": optimizer_d}
         self._cost: dict[Player, float] = {"d": d_cost, "g": 1 - d_cost}
         self._ideal_d_loss = ideal_d_loss
@@ -155,9 +155,22 @@ class ScheduleController:
         self._latest = player
         self._owed = after_update(self._owed, player, self.controls.update_ratio)
         self.signals = self._read() if self.fresh else _at(self.signals, self.progress)
-        if self.signals.finite:  # rates after a NaN would be NaN too: keep the last ones, the caller sees `signals`
-            self._state, self.controls = self.schedule.step(self._state, self.signals)
-        self._apply()
+        self._follow()
+
+    def observe_kid(self, p: float) -> None:
+        """Tell the schedule of a new test of the generator; it answers at once, and keeps the p-value until the next.
+
+        For schedules whose `reads_kid` is true, such as those of the family kid_halving. Between the tests lies a
+        constant share of the budget; metaopt's own trainings make ten an evaluation.
+
+        Args:
+            p: p-value, in [0, 1], that the generator is not better than it was ten such times ago, as
+                ``metaopt.metrics.p_not_better`` takes it. None is due before the eleventh.
+        """
+        if not 0 <= p <= 1:
+            raise ConfigError(f"`0 <= p <= 1` must hold, but got p={p!r}.")
+        self.signals = replace(self.signals, kid_tests=self.signals.kid_tests + 1, kid_p=float(p))
+        self._follow()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as plain numbers; loads with ``torch.load(weights_only=True)`` or from JSON."""
@@ -182,7 +195,7 @@ class ScheduleController:
         self._owed = state["owed"]
         self._latest = state["latest"]
         self._state = tuple(state["state"])
-        self.signals = Signals(**state["signals"])
+        self.signals = replace(Signals(**state["signals"]), ideal_d_loss=self._ideal_d_loss)
         lr_g, lr_d, update_ratio = state["controls"]
         self.controls = Controls(lr_g=lr_g, lr_d=lr_d, update_ratio=update_ratio)
         self._average_d = tuple(state["average_d"])
@@ -191,6 +204,12 @@ class ScheduleController:
         norms = {k: None if v is None else torch.tensor(v, dtype=torch.float64) for k, v in state["log_norm"].items()}
         self._log_norm = {"d": norms["d"], "g": norms["g"]}
         self._log_grad_ratio = state["log_grad_ratio"]
+        self._apply()
+
+    def _follow(self) -> None:
+        """Set what the schedule says to the signals of this moment."""
+        if self.signals.finite:  # rates after a NaN would be NaN too: keep the last ones, the caller sees `signals`
+            self._state, self.controls = self.schedule.step(self._state, self.signals)
         self._apply()
 
     def _measuring(self, player: Player) -> bool:
@@ -227,7 +246,8 @@ class ScheduleController:
             now = float(norm_d) - float(norm_g)
             before = now if self._log_grad_ratio is None else self._log_grad_ratio
             self._log_grad_ratio = GRAD_RATIO_DECAY * before + (1 - GRAD_RATIO_DECAY) * now
-        return Signals(
+        return replace(
+            self.signals,
             progress=self.progress,
             loss_gap=(loss_d - self._ideal_d_loss) / self._scale,
             d_sign=d_sign,

@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from metaopt.errors import ConfigError
+from metaopt.meta.statistics import cvar
 from metaopt.training import Outcome, Record
 
 TrainingId = tuple[str, int]
@@ -51,22 +53,61 @@ def curve(records: Iterable[Record]) -> TrainingCurve:
     return TrainingCurve(fids=tuple(fids), outcome=outcome)
 
 
-def score(
-    curves: Mapping[TrainingId, TrainingCurve], reference: Mapping[TrainingId, TrainingCurve], evaluation: int
-) -> float:
-    """``mean_i ln(FID_i / FID_ref_i)`` over trainings i, at the n-th evaluation of both.
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """How the tasks' ratios become one number; lower is better.
 
-    0: as good as the reference; -0.69: half its FID. Same task and same seed are compared (paired).
-    ConfigError if the two are not of the same trainings.
+    With ``L_t`` the mean over seeds of ``ln(FID / FID_ref)`` on task t: `mean` is ``mean_t L_t``; `worst` is ``max_t
+    L_t``; `mean_tail` is ``(mean_t L_t + CVaR(L)) / 2``, CVaR the mean of the worst share `tail` of the tasks
+    (Rockafellar & Uryasev 2000).
+    """
+
+    name: Literal["mean", "mean_tail", "worst"] = "mean"
+    tail: float = 0.25
+    """In (0, 1]."""
+
+    def __call__(self, by_task: Sequence[float]) -> float:
+        """Of the tasks' ratios, one or more."""
+        mean = math.fsum(by_task) / len(by_task)
+        if self.name == "mean":
+            return mean
+        return max(by_task) if self.name == "worst" else (mean + cvar(by_task, self.tail)) / 2
+
+
+MEAN = Objective()
+
+
+def ratios(
+    curves: Mapping[TrainingId, TrainingCurve], reference: Mapping[TrainingId, TrainingCurve], evaluation: int
+) -> dict[TrainingId, float]:
+    """``ln(FID / FID_ref)`` of each training at the n-th evaluation of both, in order.
+
+    Same task and same seed are compared (paired). ConfigError if the two are not of the same trainings.
     """
     if set(curves) != set(reference):
         raise ConfigError(f"Trainings must be those of the reference {sorted(reference)}, but got {sorted(curves)}.")
-    ratios = [
-        math.log(max(curves[key].fid_at(evaluation), _SMALLEST_FID))
+    return {
+        key: math.log(max(curves[key].fid_at(evaluation), _SMALLEST_FID))
         - math.log(max(reference[key].fid_at(evaluation), _SMALLEST_FID))
         for key in sorted(curves)
-    ]
-    return math.fsum(ratios) / len(ratios)
+    }
+
+
+def score(
+    curves: Mapping[TrainingId, TrainingCurve],
+    reference: Mapping[TrainingId, TrainingCurve],
+    evaluation: int,
+    objective: Objective = MEAN,
+) -> float:
+    """The `objective` of the tasks' mean ``ln(FID / FID_ref)`` at the n-th evaluation of both.
+
+    0: as good as the reference; with the mean, -0.69: half its FID. ConfigError as of `ratios`.
+    """
+    found = ratios(curves, reference, evaluation)
+    by_task: dict[str, list[float]] = {}
+    for (task, _), ratio in found.items():
+        by_task.setdefault(task, []).append(ratio)
+    return objective([math.fsum(part) / len(part) for part in by_task.values()])
 
 
 def outcome(curves: Sequence[TrainingCurve]) -> Outcome | None:

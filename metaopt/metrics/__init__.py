@@ -5,7 +5,7 @@ from metaopt.metrics.extractors import FEATURES, check_features, find_features
 from metaopt.metrics.features import FeatureExtractor, SmallFeatures, small_features
 from metaopt.metrics.frechet import Moments, RealStatistics, frechet_distance
 from metaopt.metrics.inception_score import InceptionScore, inception_score
-from metaopt.metrics.kernel import KernelDistance, kernel_distance, kernel_distance_of, mmd2
+from metaopt.metrics.kernel import KernelDistance, kernel_distance, kernel_distance_of, mmd2, p_not_better
 from metaopt.metrics.manifold import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from metaopt.metrics.modes import Classifier, Modes, fit_classifier, modes
 from metaopt.metrics.real_statistics import RealReference, default_cache_dir, real_reference, real_statistics
@@ -38,6 +38,7 @@ __all__ = [
     "kernel_distance_of",
     "mmd2",
     "modes",
+    "p_not_better",
     "precision_recall",
     "real_reference",
     "real_statistics",

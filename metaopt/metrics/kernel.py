@@ -1,6 +1,8 @@
 """Kernel distance (KID): a distance between two sets of features that is unbiased at any number of them."""
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 from torch import Generator, Tensor
@@ -9,6 +11,7 @@ from metaopt.errors import ConfigError
 
 SUBSETS = 20
 SUBSET_SIZE = 500
+BLOCKS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,43 @@ def mmd2(x: Tensor, y: Tensor) -> float:
     x, y = x.double(), y.double()
     between = _kernel(x, y).mean()
     return float(_mean_off_diagonal(x) + _mean_off_diagonal(y) - 2 * between)
+
+
+def p_not_better(now: Tensor, earlier: Tensor, real: Tensor, *, blocks: int = BLOCKS) -> float:
+    """p-value, in [0, 1], that images `now` are no nearer to real ones than `earlier` ones, by a three-sample test.
+
+    Over blocks b of features in their order, as equal in size as can be::
+
+        d_b = mmd2(now_b, real_b) - mmd2(earlier_b, real_b);   p = Phi(mean(d) / (sd(d) / sqrt(blocks)))
+
+    Near 0: they are nearer. Near 1: they are farther away. 1/2 where all d_b are 0. It is the relative test of
+    Bounliphone et al. 2016 (arXiv:1511.04581) as Binkowski et al. 2018 use it, but for the variance: theirs is a
+    closed form for independent samples; here it is seen between blocks, so that `now` and `earlier` may be, and
+    should be, images of the same latents in the same order. The normal law is a little too sure for few blocks: where
+    the two are equally far away, ``p < 0.1`` comes in 11.6 % of the tests of 10 blocks.
+
+    Args:
+        now: features ``(n, d)`` of generated images, n >= 2 blocks, finite.
+        earlier: ``(n, d)``, of another generator.
+        real: ``(m, d)``, m >= 2 blocks.
+        blocks: at least 2.
+
+    Raises:
+        ConfigError: fewer blocks or features than that, or shapes that do not fit.
+    """
+    if blocks < 2 or min(len(now), len(earlier), len(real)) < 2 * blocks:
+        sizes = len(now), len(earlier), len(real)
+        raise ConfigError(f"`blocks >= 2` of two or more features must hold, but got {blocks} blocks of {sizes}.")
+    if now.shape != earlier.shape:
+        raise ConfigError(
+            f"`now` and `earlier` must have one shape, but got {tuple(now.shape)}, {tuple(earlier.shape)}."
+        )
+    parts = zip(*(torch.tensor_split(x, blocks) for x in (now, earlier, real)), strict=True)
+    farther = torch.tensor([mmd2(a, c) - mmd2(b, c) for a, b, c in parts], dtype=torch.float64)
+    mean, error = float(farther.mean()), float(farther.std()) / math.sqrt(blocks)
+    if error == 0:
+        return 0.5 if mean == 0 else float(mean > 0)
+    return NormalDist().cdf(mean / error)
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Which controls to use when: pure functions on plain floats. Standard library only."""
 
 from metaopt.schedules.artifact import ScheduleArtifact, load_schedule, save_schedule
-from metaopt.schedules.baselines import BASELINES, NamedSchedule, as_point_of, named_schedule
-from metaopt.schedules.families import FAMILIES, Family, Parameter, build_schedule, check_params, find_family
+from metaopt.schedules.baselines import BASELINES, NamedSchedule, as_point_of, find_schedule, named_schedule
+from metaopt.schedules.families import FAMILIES, Family, build_schedule, check_params, find_family
+from metaopt.schedules.parameter import Parameter
 from metaopt.schedules.types import Controls, Schedule, Signals, State
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "build_schedule",
     "check_params",
     "find_family",
+    "find_schedule",
     "load_schedule",
     "named_schedule",
     "save_schedule",

@@ -1,7 +1,6 @@
 """schedule.json: write, read, validate. Data only, never code; what is wrong is refused, never repaired."""
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,12 +10,11 @@ from typing import Any
 
 from metaopt.errors import ArtifactError, ConfigError, StorageError
 from metaopt.schedules.families import check_params, find_family, is_finite_number
-from metaopt.schedules.types import Controls, Schedule, Signals, State
+from metaopt.schedules.types import LOG_4, Controls, Schedule, Signals, State
 
 FORMAT = "metaopt.schedule/1"
 MAX_BYTES = 1_000_000
 _MAX_MESSAGE = 500
-LOG_4 = math.log(4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +56,11 @@ class ScheduleArtifact:
     def closed_loop(self) -> bool:
         """Whether it reads live signals."""
         return find_family(self.family).closed_loop
+
+    @property
+    def reads_kid(self) -> bool:
+        """Whether it needs tests of the generator; see `Signals.kid_tests`."""
+        return bool(getattr(self._inner, "reads_kid", False))
 
     def init(self) -> State:
         """State of the schedule before the first step."""

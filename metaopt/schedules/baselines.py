@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from metaopt.errors import ConfigError
+from metaopt.schedules.artifact import load_schedule
 from metaopt.schedules.families import FAMILIES, Family, build_schedule, check_params, find_family, unknown
 from metaopt.schedules.types import Schedule, Signals
 
@@ -63,6 +65,14 @@ BASELINES: Mapping[str, NamedSchedule] = {
         x_min=0.1,
         x_max=0.1,
     ),
+    "gap_aware_control": _baseline(
+        "gap_aware_control",
+        "constant",
+        "what gap_aware comes to where D's loss stays 10 % below V*: lr_d = 0.1 lr_g throughout",
+        lr_g=1e-3,
+        lr_d=1e-4,
+        update_ratio=1.0,
+    ),
 }
 
 
@@ -81,8 +91,30 @@ def as_point_of(schedule: NamedSchedule, family: Family) -> dict[str, float] | N
     """Parameters of `family` at which it equals `schedule` exactly; None where it cannot."""
     if schedule.family == family.name:
         return check_params(family, schedule.params)
+    if family.extends is not None:
+        return _extended(as_point_of(schedule, FAMILIES[family.extends]), family)
     if find_family(schedule.family).name not in ("constant", "ttur"):
         return None
     built = schedule.build()
     _, controls = built.step(built.init(), Signals(progress=0.0))
     return family.constants(controls)
+
+
+def _extended(simpler: dict[str, float] | None, family: Family) -> dict[str, float] | None:
+    """The point of a simpler family as one of the family that extends it; None beyond its bounds."""
+    if simpler is None:
+        return None
+    point = {p.name: simpler.get(p.name, p.neutral) for p in family.parameters}
+    inside = all(
+        x is not None and p.bounds[0] <= x <= p.bounds[1]
+        for p, x in zip(family.parameters, point.values(), strict=True)
+    )
+    return check_params(family, point) if inside else None
+
+
+def find_schedule(source: str) -> NamedSchedule:
+    """A schedule by name, or out of a schedule.json; ConfigError if there is none."""
+    if not source.endswith(".json"):
+        return named_schedule(source)
+    loaded = load_schedule(source)
+    return NamedSchedule(name=Path(source).stem, family=loaded.family, params=loaded.params, source=source)

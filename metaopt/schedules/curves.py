@@ -43,6 +43,35 @@ def power_decay(start: float, power: float) -> Curve:
     return lambda t: start * (1 - t) ** power
 
 
+def warmed(curve: Curve, until: float) -> Curve:
+    """``f(t) min(1, t / until)``: rises from 0; `until` 0 leaves the curve as it is.
+
+    >>> warmed(constant(2.0), 0.5)(0.25)
+    1.0
+    """
+    if not 0 <= until <= 1:
+        raise ConfigError(f"`0 <= until <= 1` must hold, but got until={until!r}.")
+    return (lambda t: curve(t) * min(1.0, t / until)) if until else curve
+
+
+def polyline(values: Sequence[float]) -> Curve:
+    """Through `values` at equally spaced progress from 0 to 1, linear between them.
+
+    >>> polyline([0.0, 2.0, 1.0])(0.75)
+    1.5
+    """
+    if len(values) < 2:
+        raise ConfigError(f"Knots must be two values or more, but got {list(values)!r}.")
+    places = [i / (len(values) - 1) for i in range(len(values))]
+
+    def curve(t: float) -> float:
+        i = min(bisect_right(places, t) - 1, len(values) - 2)
+        share = t * (len(values) - 1) - i
+        return _between(values[i] + share * (values[i + 1] - values[i]), values[i], values[i + 1])
+
+    return curve
+
+
 def knots(values: Sequence[float]) -> Curve:
     """Through `values` at equally spaced progress from 0 to 1, linear in log space between them; all > 0.
 
@@ -53,15 +82,8 @@ def knots(values: Sequence[float]) -> Curve:
     """
     if len(values) < 2 or not all(value > 0 for value in values):
         raise ConfigError(f"Knots must be two or more values > 0, but got {list(values)!r}.")
-    logs = [math.log(value) for value in values]
-    places = [i / (len(logs) - 1) for i in range(len(logs))]
-
-    def curve(t: float) -> float:
-        i = min(bisect_right(places, t) - 1, len(logs) - 2)
-        share = t * (len(logs) - 1) - i
-        return _between(math.exp(logs[i] + share * (logs[i + 1] - logs[i])), values[i], values[i + 1])
-
-    return curve
+    log_curve, low, high = polyline([math.log(value) for value in values]), min(values), max(values)
+    return lambda t: _between(math.exp(log_curve(t)), low, high)
 
 
 def _between(value: float, start: float, end: float) -> float:

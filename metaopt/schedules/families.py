@@ -7,26 +7,13 @@ from difflib import get_close_matches
 from typing import TypeGuard
 
 from metaopt.errors import ConfigError
-from metaopt.schedules import curves
+from metaopt.schedules import curves, nested
+from metaopt.schedules.controllers import LossChange, SignControlled
 from metaopt.schedules.feedback import GapAware
+from metaopt.schedules.kid_halving import KidHalving
 from metaopt.schedules.open_loop import OpenLoop
-from metaopt.schedules.types import MAX_LR, MAX_UPDATE_RATIO, MIN_UPDATE_RATIO, Controls, Schedule
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """One number of a family: where it may lie, and where a search looks unless a study says otherwise."""
-
-    name: str
-    bounds: tuple[float, float]
-    """Smallest and largest value allowed."""
-    search: tuple[float, float]
-    """Default search range, inside the bounds."""
-    log: bool
-    """Whether it is searched on a log scale."""
-    default: float
-    """Value where none is given."""
-    meaning: str
+from metaopt.schedules.parameter import Parameter, lr, number, ratio
+from metaopt.schedules.types import MAX_LR, Controls, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,53 +24,21 @@ class Family:
     parameters: tuple[Parameter, ...]
     build: Callable[..., Schedule]
     """Keyword parameters -> schedule."""
-    constants: Callable[[Controls], dict[str, float] | None]
-    """Parameters at which the family is the given constant schedule exactly; None where it cannot be."""
+    extends: str | None = None
+    """Simpler family that it is exactly where the parameters that it adds are neutral."""
+    constants: Callable[[Controls], dict[str, float] | None] = lambda controls: None
+    """Parameters at which the family is the given constant schedule exactly, where no simpler family says so."""
     closed_loop: bool
     """Whether it reads signals other than progress."""
     source: str
     """Formula and where it was published."""
 
 
-def _lr(name: str, player: str, default: float = 2e-4, *, highest: float = MAX_LR) -> Parameter:
-    return Parameter(
-        name=name,
-        bounds=(1e-8, highest),
-        search=(1e-5, 1e-2),
-        log=True,
-        default=default,
-        meaning=f"learning rate of {player}",
-    )
-
-
-def _ratio(name: str = "update_ratio") -> Parameter:
-    return Parameter(
-        name=name,
-        bounds=(MIN_UPDATE_RATIO, MAX_UPDATE_RATIO),
-        search=(0.5, 5.0),
-        log=True,
-        default=1.0,
-        meaning="discriminator updates per generator update",
-    )
-
-
-def _number(name: str, low: float, high: float, default: float, meaning: str, *, log: bool = False) -> Parameter:
-    return Parameter(name=name, bounds=(low, high), search=(low, high), log=log, default=default, meaning=meaning)
-
-
-RATES = (_lr("lr_g", "G"), _lr("lr_d", "D"), _ratio())
+RATES = (lr("lr_g", "G"), lr("lr_d", "D"), ratio())
 
 
 def _constant(*, lr_g: float, lr_d: float, update_ratio: float) -> Schedule:
     return OpenLoop(lr_g=curves.constant(lr_g), lr_d=curves.constant(lr_d), update_ratio=curves.constant(update_ratio))
-
-
-def _power_decay(*, lr_g: float, lr_d: float, update_ratio: float, power: float) -> Schedule:
-    return OpenLoop(
-        lr_g=curves.power_decay(lr_g, power),
-        lr_d=curves.power_decay(lr_d, power),
-        update_ratio=curves.constant(update_ratio),
-    )
 
 
 def _cosine(*, lr_g: float, lr_d: float, update_ratio: float, final_share: float) -> Schedule:
@@ -117,13 +72,26 @@ def _constant_ttur(controls: Controls) -> dict[str, float] | None:
 
 
 MAX_F = 10.0
-
-
-def _constant_gap_aware(controls: Controls) -> dict[str, float] | None:
-    if controls.lr_d > MAX_LR / MAX_F:  # else its largest multiplier could exceed MAX_LR
-        return None
-    return _controls(controls) | {"h_min": 1.0, "f_max": 1.0, "x_min": 0.1, "x_max": 0.1}
-
+MAX_MULTIPLIER = 2.0
+"""Of a residual: its base rates stay below MAX_LR by as much."""
+DECAY = (
+    number("power", 0.0, 4.0, 1.0, "exponent of the decay; 0 is constant", neutral=0.0),
+    number(
+        "warmup",
+        0.0,
+        0.5,
+        0.0,
+        "share of the budget over which the rates rise from 0",
+        neutral=0.0,
+        search=(0.0, 0.2),
+        optional=True,
+    ),
+)
+MODULATED_RATES = (
+    lr("lr_g", "G", highest=MAX_LR / MAX_MULTIPLIER),
+    lr("lr_d", "D", highest=MAX_LR / MAX_MULTIPLIER),
+    ratio(),
+)
 
 FAMILIES: Mapping[str, Family] = {
     "constant": Family(
@@ -136,23 +104,47 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "power_decay": Family(
         name="power_decay",
-        parameters=(*RATES, _number("power", 0.0, 4.0, 1.0, "exponent of the decay; 0 is constant")),
-        build=_power_decay,
-        constants=lambda c: _controls(c) | {"power": 0.0},
+        parameters=(*RATES, *DECAY),
+        build=nested.power_decay,
+        extends="constant",
         closed_loop=False,
-        source="lr(t) = lr (1 - t)^power for both players, constant ratio",
+        source="lr(t) = lr min(1, t / warmup) (1 - t)^power for both players, constant ratio",
+    ),
+    "residual": Family(
+        name="residual",
+        parameters=(*MODULATED_RATES, *DECAY, *nested.RESIDUAL),
+        build=nested.residual,
+        extends="power_decay",
+        closed_loop=False,
+        source="power_decay times e^clip(u), u(t) through 3 knots a rate and 2 for the ratio, plus offsets by loss",
+    ),
+    "linear_policy": Family(
+        name="linear_policy",
+        parameters=(*MODULATED_RATES, *DECAY, *nested.RESIDUAL, *nested.LINEAR),
+        build=nested.linear_policy,
+        extends="residual",
+        closed_loop=True,
+        source="residual with gains on the loss gap, the sign and accuracy of D, and the ratio of gradient norms in u",
+    ),
+    "network_policy": Family(
+        name="network_policy",
+        parameters=(*MODULATED_RATES, *DECAY, *nested.RESIDUAL, *nested.LINEAR, *nested.NETWORK),
+        build=nested.network_policy,
+        extends="linear_policy",
+        closed_loop=True,
+        source=f"linear_policy with a network of {nested.UNITS} tanh units, {len(nested.NETWORK)} weights, in u",
     ),
     "cosine": Family(
         name="cosine",
-        parameters=(*RATES, _number("final_share", 0.0, 1.0, 0.0, "last rate as a share of the first")),
+        parameters=(*RATES, number("final_share", 0.0, 1.0, 0.0, "last rate as a share of the first", neutral=1.0)),
         build=_cosine,
-        constants=lambda c: _controls(c) | {"final_share": 1.0},
+        extends="constant",
         closed_loop=False,
         source="lr(t) = lr (f + (1 - f) (1 + cos(pi t)) / 2) (Loshchilov & Hutter 2017), constant ratio",
     ),
     "ttur": Family(
         name="ttur",
-        parameters=(_lr("lr_g", "G", 5e-4), _lr("lr_d", "D", 1e-4)),
+        parameters=(lr("lr_g", "G", 5e-4), lr("lr_d", "D", 1e-4)),
         build=_ttur,
         constants=_constant_ttur,
         closed_loop=False,
@@ -163,7 +155,7 @@ FAMILIES: Mapping[str, Family] = {
         parameters=tuple(
             parameter
             for i in range(KNOTS)
-            for parameter in (_lr(f"lr_g_{i}", "G"), _lr(f"lr_d_{i}", "D"), _ratio(f"update_ratio_{i}"))
+            for parameter in (lr(f"lr_g_{i}", "G"), lr(f"lr_d_{i}", "D"), ratio(f"update_ratio_{i}"))
         ),
         build=_knots,
         constants=lambda c: {f"{name}_{i}": x for i in range(KNOTS) for name, x in _controls(c).items()},
@@ -173,18 +165,63 @@ FAMILIES: Mapping[str, Family] = {
     "gap_aware": Family(
         name="gap_aware",
         parameters=(
-            _lr("lr_g", "G", 1e-3),
-            _lr("lr_d", "D", 1e-3, highest=MAX_LR / MAX_F),
-            _ratio(),
-            _number("h_min", 0.01, 1.0, 0.1, "smallest multiplier of lr_d", log=True),
-            _number("f_max", 1.0, MAX_F, 2.0, "largest multiplier of lr_d", log=True),
-            _number("x_min", 0.01, 1.0, 0.1, "gap below V* that gives h_min, in V*", log=True),
-            _number("x_max", 0.01, 1.0, 0.1, "gap above V* that gives f_max, in V*", log=True),
+            lr("lr_g", "G", 1e-3),
+            lr("lr_d", "D", 1e-3, highest=MAX_LR / MAX_F),  # else its largest multiplier could exceed MAX_LR
+            ratio(),
+            number("h_min", 0.01, 1.0, 0.1, "smallest multiplier of lr_d", log=True, neutral=1.0),
+            number("f_max", 1.0, MAX_F, 2.0, "largest multiplier of lr_d", log=True, neutral=1.0),
+            number("x_min", 0.01, 1.0, 0.1, "gap below V* that gives h_min, in V*", log=True, neutral=0.1),
+            number("x_max", 0.01, 1.0, 0.1, "gap above V* that gives f_max, in V*", log=True, neutral=0.1),
         ),
         build=GapAware,
-        constants=_constant_gap_aware,
+        extends="constant",
         closed_loop=True,
         source="lr_d scaled by the gap of D's loss to its ideal (Hazimeh & Ponomareva, AISTATS 2023)",
+    ),
+    "sign_control": Family(
+        name="sign_control",
+        parameters=(
+            lr("lr_g", "G", 1e-3),
+            lr("lr_d", "D", 1e-3),
+            ratio(),
+            number("target", -1.0, 1.0, 0.6, "average sign of D on real images that is aimed at", search=(0.2, 0.9)),
+            number("span", 0.01, 1.0, 0.1, "share of the budget in which lr_d crosses its range", log=True),
+            number("h_min", 0.01, 1.0, 0.1, "smallest multiplier of lr_d", log=True),
+        ),
+        build=SignControlled,
+        closed_loop=True,
+        source="lr_d by the integral controller of adaptive augmentation (Karras et al. 2020) on the sign of D",
+    ),
+    "loss_change": Family(
+        name="loss_change",
+        parameters=(
+            lr("lr_g", "G", 1e-3),
+            lr("lr_d", "D", 1e-3),
+            number("balance", 0.1, 10.0, 1.0, "lambda: D is updated while r_d > lambda r_g", log=True),
+            number("most", 1.0, 8.0, 5.0, "largest update ratio; its inverse is the smallest", log=True),
+        ),
+        build=LossChange,
+        closed_loop=True,
+        source="whose turn it is by the relative change of the losses (Ouyang, Chen & Agam, WACV 2021)",
+    ),
+    "kid_halving": Family(
+        name="kid_halving",
+        parameters=(
+            lr("lr_g", "G", 1e-3),
+            lr("lr_d", "D", 1e-3),
+            ratio(),
+            number(
+                "p_value", 0.0, 1.0, 0.1, "p above which a test has failed", log=True, neutral=0.1, search=(0.01, 0.5)
+            ),
+            number(
+                "patience", 1.0, 20.0, 3.0, "failures in a row that halve the rates", neutral=3.0, search=(1.0, 6.0)
+            ),
+            number("factor", 0.1, 1.0, 0.5, "what the rates are multiplied by then", log=True, neutral=1.0),
+        ),
+        build=KidHalving,
+        extends="constant",
+        closed_loop=True,
+        source="rates halved where a three-sample KID test sees no better generator (Binkowski et al., ICLR 2018)",
     ),
 }
 
@@ -209,17 +246,21 @@ def check_params(family: Family, params: Mapping[str, object]) -> dict[str, floa
     for name in params:
         if name not in names:
             raise ConfigError(unknown(f"parameter of family {family.name!r} called", name, dict.fromkeys(names)))
-    missing = [name for name in names if name not in params]
-    if missing:
-        raise ConfigError(f"Family {family.name!r} needs `params.{missing[0]}`, but it is missing.")
-    for parameter in family.parameters:
-        value, (low, high) = params[parameter.name], parameter.bounds
-        if not is_finite_number(value):
-            raise ConfigError(f"`params.{parameter.name}` must be a finite number, but got {value!r}.")
-        if not low <= value <= high:
-            rule = f"{low:g} <= params.{parameter.name} <= {high:g}"
-            raise ConfigError(f"`{rule}` must hold, but got {parameter.name}={value!r}.")
-    return {name: float(params[name]) for name in names}  # type: ignore[arg-type]
+    return {parameter.name: _checked(family, parameter, params) for parameter in family.parameters}
+
+
+def _checked(family: Family, parameter: Parameter, params: Mapping[str, object]) -> float:
+    name, (low, high) = parameter.name, parameter.bounds
+    if name not in params:
+        if parameter.optional and parameter.neutral is not None:
+            return parameter.neutral
+        raise ConfigError(f"Family {family.name!r} needs `params.{name}`, but it is missing.")
+    value = params[name]
+    if not is_finite_number(value):
+        raise ConfigError(f"`params.{name}` must be a finite number, but got {value!r}.")
+    if not low <= value <= high:
+        raise ConfigError(f"`{low:g} <= params.{name} <= {high:g}` must hold, but got {name}={value!r}.")
+    return float(value)
 
 
 def is_finite_number(value: object) -> TypeGuard[int | float]:

@@ -10,6 +10,9 @@ MAX_LR = 10.0
 MIN_UPDATE_RATIO = 1 / 8
 MAX_UPDATE_RATIO = 8.0
 
+LOG_4 = math.log(4)
+"""V* of the minimax and the non-saturating loss."""
+
 State = tuple[float, ...]
 """State of a schedule: plain numbers, to be saved as JSON. Open-loop schedules have none: ``()``."""
 
@@ -39,7 +42,8 @@ class Signals:
     """Live statistics that a schedule may read. All are scale-free; defaults are those of a balanced game.
 
     Every average is exponential with decay 0.95 per update of the player it is about; ``log_grad_ratio`` with
-    decay 0.5 per measurement. How they are taken: ``metaopt.integrations.torch``.
+    decay 0.5 per measurement. How they are taken: ``metaopt.integrations.torch``. The two about tests are there only
+    where the schedule has an attribute ``reads_kid`` that is true, and otherwise stay at 0.
     """
 
     progress: float
@@ -54,6 +58,12 @@ class Signals:
     """``L / scale`` with ``L`` the average generator loss; 0.5 in a balanced non-saturating game."""
     log_grad_ratio: float = 0.0
     """``ln(|grad D| / |grad G|)`` of the latest updates, averaged."""
+    ideal_d_loss: float = LOG_4
+    """V*, >= 0: tells the kinds of losses apart, as which player's rate should be the larger one depends on it."""
+    kid_tests: float = 0.0
+    """Tests made so far of whether the generator is better than it was ten logging points ago, a whole number >= 0."""
+    kid_p: float = 0.0
+    """p-value of the latest test, that it is not better, in [0, 1]; see ``metaopt.metrics.p_not_better``."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.progress <= 1:

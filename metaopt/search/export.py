@@ -10,6 +10,7 @@ from metaopt.gan import LOSSES
 from metaopt.schedules import ScheduleArtifact
 from metaopt.search.folder import Manifest, read_manifest, tracking_uri, trial_uid
 from metaopt.search.optuna_space import TrialRow, read_rows
+from metaopt.search.winner import read_validation
 from metaopt.tracking import load_runs
 
 _PACKAGES = ("metaopt", "torch", "ray", "optuna", "mlflow")
@@ -25,6 +26,15 @@ def scored(rows: Sequence[TrialRow]) -> list[tuple[float, TrialRow]]:
     return sorted(pairs, key=lambda pair: (pair[0], pair[1].number))
 
 
+def best_trial(folder: Path, rows: Sequence[TrialRow]) -> TrialRow | None:
+    """The winner of the study's validation, or else the trial with the best score; None if no trial has one."""
+    ranking = scored(rows)
+    validation = read_validation(folder)
+    if validation is not None:
+        return rows[validation.winner.trial]
+    return ranking[0][1] if ranking else None
+
+
 def study_in(folder: Path) -> Manifest:
     """The manifest of the study in `folder`; ConfigError if none lives there."""
     manifest = read_manifest(folder)
@@ -34,7 +44,7 @@ def study_in(folder: Path) -> Manifest:
 
 
 def export_trial(folder: Path, number: int | None = None) -> ScheduleArtifact:
-    """The best trial of the study in `folder`, or the one of that number.
+    """The winner of the study in `folder` (as of `best_trial`), or the trial of that number.
 
     Raises:
         ConfigError: no study there, no such trial, or a trial that did not end with a score.
@@ -42,15 +52,15 @@ def export_trial(folder: Path, number: int | None = None) -> ScheduleArtifact:
     manifest = study_in(folder)
     rows = read_rows(folder, manifest.name)
     runs = mlflow_runs(folder, manifest)
-    ranking = scored(rows)
-    if not ranking:
+    best = best_trial(folder, rows)
+    if best is None:
         raise ConfigError(f"Study {manifest.name!r} in {folder} has no trial with a score yet.")
     if number is None:
-        return artifact(manifest, ranking[0][1], rows, runs)
+        return artifact(folder, manifest, best, rows, runs)
     for row in rows:
         if row.number == number and row.verdict is not None and row.verdict.score is not None:
-            return artifact(manifest, row, rows, runs)
-    known = ", ".join(str(row.number) for _, row in ranking)
+            return artifact(folder, manifest, row, rows, runs)
+    known = ", ".join(str(row.number) for _, row in scored(rows))
     raise ConfigError(f"Study {manifest.name!r} has no trial {number} with a score. Known: {known}.")
 
 
@@ -63,7 +73,9 @@ def mlflow_runs(folder: Path, manifest: Manifest) -> dict[str, str]:
     return {str(run["tags.metaopt.trial_uid"]): str(run["run_id"]) for run in runs}
 
 
-def artifact(manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow], runs: Mapping[str, str]) -> ScheduleArtifact:
+def artifact(
+    folder: Path, manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow], runs: Mapping[str, str]
+) -> ScheduleArtifact:
     """A trial as an artifact, with the scores of the published schedules beside it; `runs` as of `mlflow_runs`."""
     return ScheduleArtifact(
         family=manifest.family,
@@ -73,8 +85,15 @@ def artifact(manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow], runs: 
         trained_on=tuple(manifest.tasks),
         score=row.verdict.score if row.verdict else None,
         baselines={other.name: score for score, other in scored(rows) if other.name},
-        provenance=_provenance(manifest, row, runs),
+        provenance=_provenance(manifest, row, runs) | _validated(folder, row),
     )
+
+
+def _validated(folder: Path, row: TrialRow) -> dict[str, float]:
+    """What a validation found for this trial."""
+    validation = read_validation(folder)
+    found = [one for one in validation.candidates if one.trial == row.number] if validation else []
+    return {"validation_score": found[0].validation, "fresh_score": found[0].fresh} if found else {}
 
 
 def _provenance(manifest: Manifest, row: TrialRow, runs: Mapping[str, str]) -> dict[str, str | int | float | None]:

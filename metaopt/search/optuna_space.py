@@ -1,22 +1,23 @@
-"""The durable record of a search: an Optuna study in a journal file, driven by ask and tell. Only home of optuna."""
+"""The durable record of a search: an Optuna study in a journal file, driven by ask and tell."""
 
 import hashlib
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from metaopt.errors import StorageError
+from metaopt.search.es_sampler import AntitheticESSampler
 from metaopt.search.study import Study
 
 JOURNAL = "optuna.journal"
@@ -134,15 +135,28 @@ class Proposals:
     def _sampler(self, purpose: str) -> BaseSampler:
         search = self._study_spec.spec.search
         digest = hashlib.sha256(f"{search.seed}/{purpose}".encode()).digest()
-        sampler: BaseSampler = _SAMPLERS[search.sampler](seed=int.from_bytes(digest[:4], "big"))
-        return sampler
+        return _SAMPLERS[search.sampler](self._study_spec, int.from_bytes(digest[:4], "big"))
 
 
-_SAMPLERS: Mapping[str, Any] = {
-    "tpe": TPESampler,
-    "random": RandomSampler,
-    "cmaes": CmaEsSampler,
-    "gp": GPSampler,
+def _cmaes(study: Study, seed: int) -> BaseSampler:
+    """CMA-ES from the reference on; its first step size is Optuna's, a sixth of each range."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`x0`", FutureWarning)  # goes with Optuna 6, which has nothing in its place
+        return CmaEsSampler(x0=dict(study.reference.params), seed=seed)
+
+
+def _es(study: Study, seed: int) -> BaseSampler:
+    """One seed for all draws: which perturbation a trial has follows from its number."""
+    space = {name: FloatDistribution(found.low, found.high, log=found.log) for name, found in study.space.items()}
+    return AntitheticESSampler(study.spec.search.seed, study.reference.params, space=space)
+
+
+_SAMPLERS: Mapping[str, Callable[[Study, int], BaseSampler]] = {
+    "tpe": lambda study, seed: TPESampler(seed=seed),
+    "random": lambda study, seed: RandomSampler(seed=seed),
+    "cmaes": _cmaes,
+    "gp": lambda study, seed: GPSampler(seed=seed),
+    "es": _es,
 }
 
 

@@ -7,12 +7,14 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from metaopt.errors import ConfigError
@@ -112,6 +114,21 @@ class _StopOnFailure(tune.Stopper):
         return self._searcher.failure is not None
 
 
+class _Racing(FIFOScheduler):
+    """Stops a trial that can no longer win; its last slice reaches the session when Tune completes it."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._session = session
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        stop = SLICE in result and self._session.out_of_the_race(trial.trial_id, result[SLICE])
+        return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
+
+
 def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
     """Work through `session` on the cluster at RAY_ADDRESS, or else on a Ray of this machine, started and ended here.
 
@@ -124,12 +141,26 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
         Exception: what the session or `observe` raised first, once all workers are down.
         KeyboardInterrupt: after an orderly stop; trials that were running are run again on resuming.
     """
-    os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
     study = session.study
     place = hashlib.sha256(str(session.folder.absolute()).encode()).hexdigest()[:16]
     scratch = Path(tempfile.gettempdir()) / f"metaopt-{os.getuid()}-{place}"
     shutil.rmtree(scratch, ignore_errors=True)
     searcher = _SessionSearcher(session, observe)
+    try:
+        with started():
+            _tuner(study, session, searcher, scratch).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if searcher.failure is not None:
+        raise searcher.failure
+    if not session.complete:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def started() -> Iterator[None]:
+    """The cluster at RAY_ADDRESS, or else a Ray of this machine that ends with the block; quiet."""
+    os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -142,14 +173,9 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
                 logging_level=logging.CRITICAL,
             )
             logging.getLogger("ray").setLevel(logging.CRITICAL)
-            _tuner(study, session, searcher, scratch).fit()
+            yield
         finally:
             ray.shutdown()
-            shutil.rmtree(scratch, ignore_errors=True)
-    if searcher.failure is not None:
-        raise searcher.failure
-    if not session.complete:
-        raise KeyboardInterrupt
 
 
 def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
@@ -161,6 +187,7 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
         evaluations=study.spec.evaluations,
         device="cuda" if resources.gpu > 0 else "cpu",
         n_threads=max(1, int(resources.cpu)),
+        stages=session.trainings.stages(racing=study.spec.search.racing),
     )
     trainable = tune.with_resources(
         tune.with_parameters(TrainJob, plan=plan), {"cpu": resources.cpu, "gpu": resources.gpu}
@@ -169,6 +196,7 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=_Racing(session) if study.spec.search.racing else None,
             num_samples=-1,
             max_concurrent_trials=_n_workers(study),
             reuse_actors=True,

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ class Plan:
     device: str
     n_threads: int
     """CPU threads of a training, >= 1."""
+    stages: tuple[tuple[int, ...], ...]
+    """Trainings of a candidate that advance together, one stage after the other."""
 
 
 class TrainJob(tune.Trainable):
@@ -47,6 +50,7 @@ class TrainJob(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next job; it begins with its first step."""
         self._job: Job = new_config[JOB]
+        self._stages = [(self._job.training,)] if self._job.kind == "reference" else list(self._plan.stages)
         self._slice = 0
         self._wall_s = 0.0
         self._cohort: Cohort | None = None
@@ -61,16 +65,18 @@ class TrainJob(tune.Trainable):
 
     def _advance(self) -> dict[str, Any]:
         if self._cohort is None:
-            self._cohort = self._begun()
+            self._cohort, self._slice = self._begun(self._stages.pop(0)), 0
         self._slice += 1
         started = time.perf_counter()
         records = self._cohort.advance(self._slice / self._plan.evaluations)
         self._wall_s += time.perf_counter() - started
         part = Slice(records=records, grids=self._cohort.grids(), wall_s=self._wall_s)
-        return {SLICE: part, tune.result.DONE: self._cohort.over}
+        over = self._cohort.over
+        if over:
+            self._cohort = None
+        return {SLICE: part, tune.result.DONE: over and not self._stages}
 
-    def _begun(self) -> Cohort:
+    def _begun(self, indices: Sequence[int]) -> Cohort:
         plan, job = self._plan, self._job
         schedule = build_schedule(job.family, job.params)
-        indices = [job.training] if job.kind == "reference" else range(len(plan.tasks))
         return Cohort({i: Training(plan.tasks[i], schedule, plan.seeds[i], device=plan.device) for i in indices})

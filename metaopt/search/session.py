@@ -4,6 +4,7 @@ The order of writing makes a kill at any moment harmless: a trial's numbers go t
 told, then its run is closed; a resumed session closes the runs that a dead driver had no time to close.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from metaopt.errors import MetaoptError, StorageError
 from metaopt.gan import LOSSES, Task
 from metaopt.meta import TrainingCurve, TrainingId, curve, outcome, score
+from metaopt.meta.racing import LEVEL, worse_by_chance
 from metaopt.meta.reference import Recorded, find, store, training_key
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.folder import grid_name, references, trial_folder, trial_uid
@@ -22,6 +24,8 @@ from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
 from metaopt.search.study import Study
 from metaopt.tracking import Point, Status, Tracker
 from metaopt.training import Record
+
+_SMALLEST_FID = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,13 @@ class Trainings:
     def task(self, index: int) -> Task:
         """The task of a training."""
         return self.tasks[index // len(self.seeds)]
+
+    def stages(self, *, racing: bool) -> tuple[tuple[int, ...], ...]:
+        """All trainings at once; in a race one after the other, all tasks with the first seed first."""
+        if not racing:
+            return (tuple(range(len(self))),)
+        n = len(self.seeds)
+        return tuple((task * n + seed,) for seed in range(n) for task in range(len(self.tasks)))
 
     def label(self, index: int) -> str:
         """Prefix of metric names: the task, and the seed where there are several."""
@@ -86,8 +97,9 @@ class Session:
         self._grids: dict[str, dict[int, list[bytes]]] = {}
         self._wall_s: dict[str, float] = {}
         self._again: list[Job] = []
+        self._lost: dict[str, str] = {}
         self._deaths: Counter[tuple[int, int]] = Counter()
-        self._unscored: list[tuple[int, dict[int, list[Record]], float]] = []
+        self._unscored: list[tuple[int, dict[int, list[Record]], float, str]] = []
         self._close_runs()
 
     # What a worker does next
@@ -116,7 +128,7 @@ class Session:
             return None
         self._open_run(proposal)
         if self._is_reference(proposal):  # it has been trained already, piece by piece
-            self._unscored.append((proposal.number, {}, 0.0))
+            self._unscored.append((proposal.number, {}, 0.0, ""))
             self._score_what_can_be()
             return self._next(job_id)
         return Job(kind="candidate", family=self.study.family.name, params=proposal.params, number=proposal.number)
@@ -139,6 +151,33 @@ class Session:
             for i, grid in part.grids.items():
                 self._keep_grid(job.number, i, len(self._grids[job_id][i]), grid)
 
+    def out_of_the_race(self, job_id: str, part: Slice) -> bool:
+        """Whether a candidate, with `part` still to be taken in, is clearly worse than the best trial so far.
+
+        Paired on the trainings that it has finished. Judged whenever one has ended.
+        """
+        job = self._jobs[job_id]
+        best = min((row for row in self.rows() if row.state == "COMPLETE"), key=_score, default=None)
+        if job.kind == "reference" or best is None or best.verdict is None:
+            return False
+        records = {i: [*self._records[job_id].get(i, []), *new] for i, new in part.records.items()}
+        if any(found[-1].outcome is None for found in records.values()):
+            return False
+        curves = {i: curve(found) for i, found in (self._records[job_id] | records).items()}
+        differences = [
+            math.log(
+                max(_final_fid(found), _SMALLEST_FID) / max(best.verdict.fids[self.trainings.label(i)], _SMALLEST_FID)
+            )
+            for i, found in curves.items()
+        ]
+        p = worse_by_chance(differences)
+        if p >= LEVEL:
+            return False
+        self._lost[job_id] = (
+            f"race lost to trial {best.number} after {len(differences)} of {len(self.trainings)} trainings, p {p:.3f}"
+        )
+        return True
+
     def on_end(self, job_id: str, *, error: str | None = None) -> None:
         """A job is over: finished, stopped early, or broken by `error`."""
         job = self._jobs.pop(job_id)
@@ -152,7 +191,7 @@ class Session:
         if error is not None:
             self._tell(job.number, Verdict(status="error", reason=error, wall_s=wall_s))
             return
-        self._unscored.append((job.number, records, wall_s))
+        self._unscored.append((job.number, records, wall_s, self._lost.pop(job_id, "")))
         self._score_what_can_be()
 
     def _keep_reference(self, i: int, records: Sequence[Record], grids: Sequence[bytes]) -> None:
@@ -193,7 +232,7 @@ class Session:
         if len(self._reference) < len(self.trainings):
             return
         while self._unscored:
-            number, records, wall_s = self._unscored.pop(0)
+            number, records, wall_s, lost = self._unscored.pop(0)
             if not records:
                 records = {i: list(recorded.records) for i, recorded in self._reference.items()}
                 wall_s = sum(recorded.records[-1].wall_s for recorded in self._reference.values())
@@ -201,19 +240,23 @@ class Session:
                 for i, recorded in self._reference.items():
                     for evaluation, grid in enumerate(recorded.grids, start=1):
                         self._keep_grid(number, i, evaluation, grid)
-            self._tell(number, self._verdict(records, wall_s))
+            self._tell(number, self._verdict(records, wall_s, lost))
 
-    def _verdict(self, records: Mapping[int, Sequence[Record]], wall_s: float) -> Verdict:
+    def _verdict(self, records: Mapping[int, Sequence[Record]], wall_s: float, lost: str) -> Verdict:
         curves = {self.trainings.id(i): curve(part) for i, part in records.items()}
         reference = {self.trainings.id(i): curve(part.records) for i, part in self._reference.items()}
         ended = outcome(list(curves.values())) if len(curves) == len(reference) else None
         n = self.study.spec.evaluations if ended else min((len(c.fids) for c in curves.values()), default=1) - 1
         complete = len(curves) == len(reference)
-        scores = [score(curves, reference, k) for k in range(1, n + 1)] if complete else []
-        reasons = [f"{self.trainings.label(i)}: {said}" for i, part in records.items() if (said := _said(part))]
+        scores = [score(curves, reference, k, self.study.objective) for k in range(1, n + 1)] if complete else []
+        if lost:  # what it has reached, for samplers that learn from pruned trials
+            theirs = {key: reference[key] for key in curves}
+            scores = [score(curves, theirs, self.study.spec.evaluations, self.study.objective)]
+        reasons = [lost] if lost else []
+        reasons += [f"{self.trainings.label(i)}: {said}" for i, part in records.items() if (said := _said(part))]
         return Verdict(
             status=str(ended) if ended else "pruned",
-            score=scores[-1] if scores else None,
+            score=scores[-1] if complete and scores else None,
             scores=scores,
             fids={self.trainings.label(i): _final_fid(curve(part)) for i, part in records.items()},
             reason="; ".join(reasons),
@@ -293,6 +336,10 @@ class Session:
         for row in self.proposals.rows():
             if row.verdict is not None and row.ended is not None:
                 self._close_run(row.number, row.verdict, round(row.ended.timestamp() * 1000))
+
+
+def _score(row: TrialRow) -> tuple[float, int]:
+    return row.verdict.score if row.verdict and row.verdict.score is not None else math.inf, row.number
 
 
 def _final_fid(of: TrainingCurve) -> float:

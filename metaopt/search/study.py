@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -11,7 +11,8 @@ from typing import Any
 
 from metaopt.errors import ConfigError
 from metaopt.gan import Corruption, Task, task_from_spec
-from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, named_schedule
+from metaopt.meta import Objective
+from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, find_schedule
 from metaopt.search import yaml_file
 from metaopt.search.study_spec import RangeSpec, StudySpec, TaskSpec
 from metaopt.search.validation import apply, place, validated
@@ -50,6 +51,8 @@ class Study:
     """Parameter -> range, for every parameter of the family."""
     first: tuple[FirstTrial, ...]
     """The reference schedule and the baselines: trials 0, 1, ..."""
+    validation: tuple[Task, ...] = ()
+    """Tasks on which the winner is chosen."""
 
     @property
     def name(self) -> str:
@@ -62,9 +65,18 @@ class Study:
         return self.first[0]
 
     @property
+    def objective(self) -> Objective:
+        """How the tasks' ratios become a score."""
+        return Objective(name=self.spec.search.objective, tail=self.spec.search.tail)
+
+    @property
     def key(self) -> str:
-        """Content key of the study file: all but the number of trials, the workers and the tracking."""
-        spec = self.spec.model_dump(exclude={"description": True, "tracking": True, "search": {"trials", "workers"}})
+        """Content key of the study: all but the number of trials, the workers, the validation and the tracking.
+
+        A schedule.json counts by what it holds.
+        """
+        left_out: Any = {"description": True, "tracking": True, "validation": True, "search": {"trials", "workers"}}
+        spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -134,10 +146,19 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
         parameter.name: Range(low=parameter.search[0], high=parameter.search[1], log=parameter.log)
         for parameter in family.parameters
     }
+    reference, there = spec.reference, at("reference")
+    if spec.schedule.start is not None:
+        reference, there = spec.schedule.start, at("schedule", "start")
+        if "reference" in spec.model_fields_set:
+            raise ConfigError(
+                f"{at('reference')}: `reference` must be left out where `schedule.start` takes its place."
+            )
+        with _Located(there):
+            space |= _held(find_schedule(reference), family)
     for key, value in spec.schedule.ranges.items():
         with _Located(at("schedule", "ranges", key)):
             space[key] = _range(family, key, value)
-    first = [_first("reference", spec.reference, family, space, at("reference"))]
+    first = [_first("reference", reference, family, space, there)]
     for i, baseline in enumerate(spec.baselines):
         if baseline in [other.schedule.name for other in first]:
             raise ConfigError(
@@ -155,7 +176,42 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
             f"{at('search', 'trials')}: `search.trials` must be at least the {len(first)} reference schedules, "
             f"but got {spec.search.trials}."
         )
-    return Study(spec=spec, tasks=tasks, family=family, space=space, first=tuple(first))
+    validation = _validation(spec, tasks, at)
+    return Study(spec=spec, tasks=tasks, family=family, space=space, first=tuple(first), validation=validation)
+
+
+def _validation(spec: StudySpec, tasks: Sequence[Task], at: Callable[..., str]) -> tuple[Task, ...]:
+    """Tasks and seeds that the search has not seen."""
+    if spec.validation is None:
+        return ()
+    found = tuple(_task(spec, task, at("validation", "tasks", i)) for i, task in enumerate(spec.validation.tasks))
+    names = [task.name for task in (*tasks, *found)]
+    for i, task in enumerate(found):
+        if names.count(task.name) > 1:
+            raise ConfigError(
+                f"{at('validation', 'tasks', i)}: names of tasks must differ, but `{task.name}` is there twice."
+            )
+        if task.data in [other.data for other in tasks]:
+            raise ConfigError(
+                f"{at('validation', 'tasks', i)}: data sets of `validation` must be apart from those of `tasks`, "
+                f"but `{task.data}` is one of them."
+            )
+    twice = set(spec.validation.seeds) & set(spec.seeds)
+    if twice or len(set(spec.validation.seeds)) < len(spec.validation.seeds):
+        raise ConfigError(
+            f"{at('validation', 'seeds')}: `validation.seeds` must differ from each other and from `seeds`, "
+            f"but got {spec.validation.seeds!r}."
+        )
+    return found
+
+
+def _held(start: NamedSchedule, family: Family) -> dict[str, Range]:
+    """What a start schedule fixes: the parameters that its own family has."""
+    if as_point_of(start, family) is None:
+        raise ConfigError(f"`start` must be a point of family {family.name!r}, but {start.name!r} is not.")
+    own = {parameter.name for parameter in find_family(start.family).parameters}
+    point = as_point_of(start, family) or {}
+    return {name: Range(low=value, high=value, log=False) for name, value in point.items() if name in own}
 
 
 class _Located:
@@ -207,7 +263,7 @@ def _range(family: Family, key: str, value: float | RangeSpec) -> Range:
 
 def _first(role: str, name: str, family: Family, space: Mapping[str, Range], place: str) -> FirstTrial:
     with _Located(place):
-        schedule = named_schedule(name)
+        schedule = find_schedule(name)
         params = as_point_of(schedule, family)
         if params is None:
             raise ConfigError(f"the {role} {name!r} must be a point of family {family.name!r}, but it is not.")

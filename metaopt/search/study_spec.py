@@ -63,6 +63,8 @@ class TaskSpec(_Spec):
     """Differentiable augmentations of all that the discriminator sees: of `color`, `translation`, `cutout`."""
     ema: float | None = None
     """Memory of the average of the generator that is evaluated, as a share of the budget; 0: the generator itself."""
+    lookahead: int | None = None
+    """Generator updates between two steps of both players to their slow weights (Lookahead-Minmax); 0: none."""
     batch: int | None = None
     """Images per update."""
     budget: int | None = None
@@ -90,7 +92,11 @@ class ScheduleSpec(_Spec):
     """What varies."""
 
     family: str
-    """Name of a family, `constant`, `power_decay`, `cosine`, `ttur`, `knots` or `gap_aware`."""
+    """Name of a family: `constant`, `power_decay`, `residual`, `linear_policy`, `network_policy`, `cosine`, `ttur`,
+    `knots`, `gap_aware`, `sign_control`, `loss_change` or `kid_halving`."""
+    start: str | None = None
+    """A schedule.json or a name, of a family that this one extends: what the search departs from. It is the reference
+    and the first trial, and its parameters are held unless `ranges` names them."""
     ranges: dict[str, float | RangeSpec] = {}
     """Parameter -> range, or a number to hold it there. The family's own ranges otherwise."""
 
@@ -108,11 +114,29 @@ class SearchSpec(_Spec):
 
     trials: Annotated[int, Field(ge=1, le=100_000)]
     """Trials in all, the reference schedules included."""
-    sampler: Literal["tpe", "random", "cmaes", "gp"] = "tpe"
+    sampler: Literal["tpe", "random", "cmaes", "gp", "es"] = "tpe"
+    """Who proposes candidates; `cmaes` and `es` (antithetic evolution strategies) start at the reference."""
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials at once; `auto` fills the machine."""
     resources: ResourcesSpec = ResourcesSpec()
+    objective: Literal["mean", "mean_tail", "worst"] = "mean"
+    """Of the tasks' ln FID ratios: their mean, half their mean and half the mean of the worst ones, or the worst."""
+    tail: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the tasks that are the worst ones, for `mean_tail`."""
+    racing: bool = False
+    """Train a candidate on one task and seed after the other, and stop it once it is clearly worse than the best."""
+
+
+class ValidationSpec(_Spec):
+    """Who wins: the best trials again, on fresh seeds and on tasks that the search has not seen."""
+
+    tasks: Annotated[list[TaskSpec], Field(min_length=1)]
+    """Whole data sets apart from those of the search; the winner is chosen on these."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    """None of them one of the search's."""
+    top: Annotated[int, Field(ge=1)] = 5
+    """Trials that are trained again, besides the reference."""
 
 
 class TrackingSpec(_Spec):
@@ -136,8 +160,10 @@ class StudySpec(_Spec):
     """FID evaluations per training, equally spaced, the last at the end."""
     schedule: ScheduleSpec
     reference: str = "dcgan"
-    """Schedule that the score is relative to, and first trial."""
+    """Schedule that the score is relative to, and first trial: a name or a schedule.json."""
     baselines: list[str] = []
     """Further schedules to run as first trials."""
     search: SearchSpec
+    validation: ValidationSpec | None = None
+    """How the winner is chosen; by the score in the search if left out."""
     tracking: TrackingSpec = TrackingSpec()

@@ -33,6 +33,8 @@ from metaopt.training.average import WeightAverage
 from metaopt.training.flops import d_cost
 from metaopt.training.game import Classes, Game
 from metaopt.training.health import WINDOW, Finding, collapsed, diverged, lost_modes, oscillating, saturated
+from metaopt.training.kid_test import N_IMAGES, KidTest
+from metaopt.training.lookahead import Lookahead
 from metaopt.training.records import Outcome, Record
 from metaopt.training.resources import resources, spread
 
@@ -70,6 +72,7 @@ class Training:
         self._weights_g, self._weights_d = list(self.generator.parameters()), list(self.discriminator.parameters())
         self.optimizer_g = Adam(self._weights_g, betas=betas, fused=True)
         self.optimizer_d = Adam(self._weights_d, betas=betas, fused=True)
+        self.lookahead = Lookahead([*self._weights_g, *self._weights_d], task.lookahead) if task.lookahead else None
         self.controller = ScheduleController(
             schedule,
             self.optimizer_g,
@@ -82,6 +85,7 @@ class Training:
         self.batches = _generator(seed, "batches", str(self.shared.dataset.x.device))
         self.latents = _generator(seed, "latents", device)
         self.chances = {of: _generator(seed, of, device) for of in ("augment", "game_d", "game_g")}
+        self.kid_test = KidTest(self._real_features()) if getattr(schedule, "reads_kid", False) else None
         self.gaps: deque[float] = deque(maxlen=WINDOW)
         self.warnings: dict[str, str] = {}
         self.n_records = 0
@@ -143,6 +147,8 @@ class Training:
             "latents": self.latents.get_state(),
             "chances": {of: generator.get_state() for of, generator in self.chances.items()},
             "average": None if self.average is None else self.average.state_dict(),
+            "lookahead": None if self.lookahead is None else self.lookahead.state_dict(),
+            "kid_test": None if self.kid_test is None else self.kid_test.state_dict(),
             "gaps": list(self.gaps),
         }
 
@@ -157,8 +163,9 @@ class Training:
             getattr(self, name).set_state(state[name].cpu())
         for of, generator in self.chances.items():
             generator.set_state(state["chances"][of].cpu())
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        for name in ("average", "lookahead", "kid_test"):
+            if getattr(self, name) is not None:
+                getattr(self, name).load_state_dict(state[name])
         self.gaps = deque(state["gaps"], maxlen=WINDOW)
 
     def _advance(self, progress: float) -> None:
@@ -202,6 +209,9 @@ class Training:
         _clear(self._weights_g)
         torch.autograd.backward(loss, inputs=self._weights_g)  # none for the weights of D
         self.optimizer_g.step()
+        if self.lookahead is not None:
+            self.lookahead.after_g_update()
+            self.game.after_d_update(self.discriminator)  # the slow weights start where none were cut
         self.controller.update(loss)
         if self.average is not None:
             self.average.update(self.generator, self.controller.iteration)
@@ -224,9 +234,25 @@ class Training:
             return drawn
         return drawn.pin_memory().to(self.device, non_blocking=True)
 
+    def _test_generator(self) -> None:
+        """Tell a schedule that asks whether the generator is better than it was."""
+        if self.kid_test is None or self.finding is not None:
+            return
+        images = torch.cat(list(self._generated(N_IMAGES, purpose="kid")))
+        if bool(images.isfinite().all()):  # others say what it means if not
+            p = self.kid_test.look(self.shared.extractor(to_uint8(images)).cpu())
+            if p is not None:
+                self.controller.observe_kid(p)
+
+    def _real_features(self) -> Tensor:
+        """Of images that are trained on: clean ones, as metrics see them, are not the training's to look at."""
+        dataset = self.shared.dataset
+        random = _generator(self.seed, "kid_real", str(dataset.x.device))
+        return self.shared.extractor(self._here(sample_batch(dataset, N_IMAGES, random))).cpu()
+
     @torch.no_grad()
-    def _generated(self, n: int) -> Iterator[Tensor]:
-        latents = _generator(self.seed, "evaluation", self.device)
+    def _generated(self, n: int, *, purpose: str = "evaluation") -> Iterator[Tensor]:
+        latents = _generator(self.seed, purpose, self.device)
         generator = self.generator if self.average is None else self.average.module
         for start in range(0, n, _EVALUATION_BATCH):
             z, classes = self._latents(min(_EVALUATION_BATCH, n - start), latents)
@@ -244,6 +270,7 @@ class Training:
         return torch.randn(n, self.task.z_dim, generator=generator, device=self.device)
 
     def _record(self, *, evaluate: bool) -> Record:
+        self._test_generator()
         controller = self.controller
         measures: dict[str, float] = {}
         if (evaluate or self.finding is not None) and self.healthy:

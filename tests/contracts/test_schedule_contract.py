@@ -14,14 +14,23 @@ from metaopt.schedules import BASELINES, FAMILIES, Schedule, ScheduleArtifact, S
 from metaopt.schedules.types import MAX_LR, MAX_UPDATE_RATIO, MIN_UPDATE_RATIO
 
 EXTREMES = [
-    Signals(progress=progress, loss_gap=gap, d_sign=sign, d_accuracy=accuracy, g_loss=loss, log_grad_ratio=ratio)
+    Signals(
+        progress=progress,
+        loss_gap=gap,
+        d_sign=sign,
+        d_accuracy=accuracy,
+        g_loss=loss,
+        log_grad_ratio=ratio,
+        kid_tests=10 * progress + tests,
+        kid_p=p,
+    )
     for progress in (0.0, 0.5, 1.0)
-    for gap, sign, accuracy, loss, ratio in (
-        (0.0, 0.0, 0.5, 0.5, 0.0),
-        (-1.0, 1.0, 1.0, 1e6, 50.0),
-        (1e6, -1.0, 0.0, 0.0, -50.0),
-        (1e-12, 1.0, 1.0, 1e-12, 1e-12),
-        (-1e-12, -1.0, 0.0, 1e-12, -1e-12),
+    for gap, sign, accuracy, loss, ratio, tests, p in (
+        (0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0),
+        (-1.0, 1.0, 1.0, 1e6, 50.0, 1.0, 1.0),
+        (1e6, -1.0, 0.0, 0.0, -50.0, 2.0, 1.0),
+        (1e-12, 1.0, 1.0, 1e-12, 1e-12, 3.0, 1.0),
+        (-1e-12, -1.0, 0.0, 1e-12, -1e-12, 4.0, 0.0),
     )
 ]
 
@@ -72,8 +81,9 @@ def check_step(schedule: Schedule, state: State, signals: Signals) -> State:
 
 
 def check_blind(schedule: Schedule, state: State, signals: Signals) -> None:
-    """An open-loop schedule sets what it sets at that progress, whatever else it is told."""
-    assert schedule.step(state, signals) == schedule.step(state, Signals(progress=signals.progress))
+    """An open-loop schedule sets what it sets at that progress with that loss, whatever else it is told."""
+    known = Signals(progress=signals.progress, ideal_d_loss=signals.ideal_d_loss)
+    assert schedule.step(state, signals) == schedule.step(state, known)
 
 
 @EVERY
@@ -122,6 +132,8 @@ def test_closed_loop_means_that_some_signal_matters(build: Callable[[], Schedule
             "d_accuracy": (0.0, 1.0),
             "g_loss": (0.0, 5.0),
             "log_grad_ratio": (-5.0, 5.0),
+            "kid_tests": (1.0, 9.0),
+            "kid_p": (0.5, 1.0),
         }.items()
         for value in values
     ]

@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "conditional_dcgan": {"conditional": True, "network": "dcgan"},
     "conditional_wgan_gp": {"conditional": True, "loss": "wgan_gp"},
     "ema": {"ema": 0.2},
+    "lookahead": {"lookahead": 2},
     "r1": {"r1": 1.0},
     "augment": {"augment": "flip,crop"},
     "diff_augment": {"diff_augment": "color,translation,cutout"},

@@ -34,6 +34,7 @@ OTHER: dict[str, Any] = {
     "r1": 0.5,
     "diff_augment": "cutout",
     "ema": 0.05,
+    "lookahead": 5,
     "features": "lite0",
     "metrics": ("fid", "kid"),
 }
@@ -77,6 +78,8 @@ def test_the_key_is_the_same_for_ever() -> None:
         ({"norm_d": "batch", "r1": 0.1}, "`norm_d` must be group or none where the loss penalises"),
         ({"spectral_norm": True, "loss": "wgan"}, "`spectral_norm` must be false where the loss cuts D's weights"),
         ({"r1": -0.1}, "`0 <= r1 < inf` must hold, but got r1=-0.1"),
+        ({"lookahead": -1}, "`lookahead >= 0` must hold, but got lookahead=-1"),
+        ({"lookahead": 2.5}, "`lookahead` must be a whole number, but got 2.5"),
         ({"ema": 1.0}, "`0 <= ema < 1` must hold, but got ema=1.0"),
         ({"augment": "flap"}, "did you mean 'flip'"),
         ({"diff_augment": "colour"}, "did you mean 'color'"),

@@ -58,6 +58,12 @@ def test_it_equals_the_reference_at_every_update(name: str, every: int, d_cost: 
         if len(reference.norms) == 2:
             norms = [math.log(reference.norms[player]) for player in "dg"]
             assert controller.log_grad_norms == pytest.approx(norms, abs=1e-5)
+        made = controller.d_updates + controller.g_updates
+        if made % 7 == 0:
+            for one in (controller, reference):
+                one.observe_kid(made % 5 / 4)
+            assert controller.controls.lr_g == pytest.approx(reference.controls.lr_g, rel=1e-4)
+            assert gan.rates() == (controller.controls.lr_g, controller.controls.lr_d)
     assert n_fresh == reference.made["d"] // every >= 3
 
 
@@ -257,6 +263,32 @@ def test_bad_settings_are_refused_and_change_no_rate(options: dict[str, Any], me
     with pytest.raises(ConfigError, match=message):
         controlled(gan, constant(), **options)
     assert gan.rates() == (1e-3, 1e-3)  # Adam's own
+
+
+def test_a_test_of_the_generator_is_answered_at_once_and_only_once() -> None:
+    params = {"lr_g": 1e-3, "lr_d": 2e-3, "update_ratio": 2.0, "p_value": 0.1, "patience": 2.0, "factor": 0.25}
+    gan = TinyGan()
+    controller = controlled(gan, ScheduleArtifact(family="kid_halving", params=params))
+    seen = []
+    for p in (0.5, 0.05, 0.5, 1.0, 0.0):
+        turn, iteration = controller.turn, controller.iteration
+        controller.observe_kid(p)
+        assert (controller.turn, controller.iteration) == (turn, iteration)
+        seen.append(gan.rates())
+        for _ in range(11):  # the signals are read on the way
+            gan.step(controller)
+        assert gan.rates() == seen[-1]
+    assert seen == [(1e-3, 2e-3)] * 3 + [(2.5e-4, 5e-4)] * 2
+    assert (controller.signals.kid_tests, controller.signals.kid_p) == (5.0, 0.0)
+
+
+@pytest.mark.parametrize("p", [-0.01, 1.01, math.nan])
+def test_a_p_value_must_be_one(p: float) -> None:
+    controller = controlled(TinyGan(), constant())
+    before = controller.state_dict()
+    with pytest.raises(ConfigError, match=f"`0 <= p <= 1` must hold, but got p={p!r}"):
+        controller.observe_kid(p)
+    assert controller.state_dict() == before
 
 
 def test_a_bad_update_is_refused_and_not_counted() -> None:

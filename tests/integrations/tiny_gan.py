@@ -107,6 +107,7 @@ class ReadsAll:
             - 0.5 * signals.d_accuracy
             + 0.2 * signals.g_loss
             + 0.1 * signals.log_grad_ratio
+            + 0.4 * signals.kid_p
             + signals.progress
         )
         memory = 0.9 * memory + 0.1 * mix
@@ -149,6 +150,7 @@ class Reference:
         self.signals = {
             **{"progress": 0.0, "loss_gap": 0.0, "d_sign": 0.0},
             **{"d_accuracy": 0.5, "g_loss": 0.5, "log_grad_ratio": 0.0},
+            **{"ideal_d_loss": self.ideal, "kid_tests": 0.0, "kid_p": 0.0},
         }
         self.state, self.controls = self.schedule.step(self.schedule.init(), Signals(**self.signals))
         self.owed = self.controls.update_ratio
@@ -181,6 +183,11 @@ class Reference:
         if self.fresh:
             self._read()
         self.signals["progress"] = min(self.iteration / self.iterations, 1.0)
+        self.state, self.controls = self.schedule.step(self.state, Signals(**self.signals))
+
+    def observe_kid(self, p: float) -> None:
+        """Account for a test of the generator."""
+        self.signals |= {"kid_tests": self.signals["kid_tests"] + 1, "kid_p": p}
         self.state, self.controls = self.schedule.step(self.state, Signals(**self.signals))
 
     def _read(self) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaopt.errors import ConfigError
-from metaopt.meta import TrainingCurve, TrainingId, curve, outcome, score
+from metaopt.meta import Objective, TrainingCurve, TrainingId, curve, outcome, ratios, score
 from metaopt.training import Outcome, Record
 
 IDS: tuple[TrainingId, ...] = tuple(product(("digits", "mnist5k"), (0, 1)))
@@ -63,7 +63,10 @@ def test_mean_over_trainings_not_over_fids() -> None:
 def test_paired_by_task_and_seed_whatever_the_order(pairs: list[tuple[float, float]], random: Random) -> None:
     ours = {key: _curve(1.0, a) for key, (a, _) in zip(IDS, pairs, strict=False)}
     theirs = {key: _curve(1.0, b) for key, (_, b) in zip(IDS, pairs, strict=False)}
-    expected = sum(math.log(a / b) for a, b in pairs) / len(pairs)
+    by_task: dict[str, list[float]] = {}
+    for (task, _), (a, b) in zip(IDS, pairs, strict=False):
+        by_task.setdefault(task, []).append(math.log(a / b))
+    expected = sum(sum(part) / len(part) for part in by_task.values()) / len(by_task)
     shuffled = list(ours.items())
     random.shuffle(shuffled)
     assert score(dict(shuffled), theirs, 1) == score(ours, theirs, 1)
@@ -75,6 +78,27 @@ def test_the_pairing_matters() -> None:
     reference = {IDS[0]: _curve(1.0, 10.0), IDS[2]: _curve(1.0, 1000.0)}
     ours = {IDS[0]: _curve(1.0, 10.0, 10.0), IDS[2]: _curve(1.0, 10.0, 10.0)}
     assert score(ours, reference, 1) == pytest.approx(math.log(0.01) / 2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        (Objective(), 0.25),
+        (Objective(name="worst"), 1.0),
+        (Objective(name="mean_tail", tail=0.25), (0.25 + 1.0) / 2),
+        (Objective(name="mean_tail", tail=0.5), (0.25 + 0.75) / 2),
+        (Objective(name="mean_tail", tail=1.0), 0.25),
+        (Objective(name="mean_tail", tail=0.375), (0.25 + (1.0 + 0.5 * 0.5) / 1.5) / 2),
+    ],
+)
+def test_objectives_are_of_the_tasks_means(objective: Objective, expected: float) -> None:
+    """Two seeds a task; the tasks' means are -0.5, 0, 0.5 and 1."""
+    means = {"a": -0.5, "b": 1.0, "c": 0.5, "d": 0.0}
+    keys = {(task, seed): mean + (0.3 if seed else -0.3) for task, mean in means.items() for seed in (0, 1)}
+    reference = {key: _curve(1.0, 10.0) for key in keys}
+    ours = {key: _curve(1.0, 10.0 * math.exp(ratio)) for key, ratio in keys.items()}
+    assert ratios(ours, reference, 1) == pytest.approx(keys, abs=1e-12)
+    assert score(ours, reference, 1, objective) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("evaluation", [0, 1, 2, 9])

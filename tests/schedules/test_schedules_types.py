@@ -34,7 +34,7 @@ def test_progress_has_bounds(value: float) -> None:
         Signals(progress=value)
 
 
-@pytest.mark.parametrize("name", ["loss_gap", "d_sign", "d_accuracy", "g_loss", "log_grad_ratio"])
+@pytest.mark.parametrize("name", ["loss_gap", "d_sign", "d_accuracy", "g_loss", "log_grad_ratio", "kid_tests", "kid_p"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_one_signal_that_is_not_finite_is_seen(name: str, value: float) -> None:
     assert Signals(progress=1.0).finite

@@ -18,8 +18,9 @@ from metaopt.training import Training
 from metaopt.training.resources import resources
 
 
-def opened(folder: Path, trials: int = 4, **changes: object) -> Session:
-    content = tiny_study(search={"trials": trials, "seed": 1, "sampler": "random"}, **changes)
+def opened(folder: Path, trials: int = 4, *, racing: bool = False, **changes: object) -> Session:
+    search = {"trials": trials, "seed": 1, "sampler": "random", "racing": racing}
+    content = tiny_study(search=search, **changes)
     study = load_study(str(write_study(folder, content)))
     return Session(study, folder, hashes(study), Proposals(folder, study), NullTracker())
 
@@ -148,3 +149,70 @@ def test_study_is_complete_only_when_each_trial_has_ended(tmp_path: Path) -> Non
     assert session.complete
     for row in session.rows():
         assert load_schedule(trial_folder(tmp_path, row.number) / "schedule.json").params == row.params
+
+
+def stages(session: Session, job: Job) -> Iterable[Slice]:
+    """What a worker would report for a candidate in a race: one training after the other."""
+    n = session.study.spec.evaluations
+    schedule = build_schedule(job.family, job.params)
+    for (i,) in session.trainings.stages(racing=True):
+        training = Training(session.trainings.task(i), schedule, session.trainings.id(i)[1])
+        for k in range(1, n + 1):
+            yield Slice(records={i: list(training.run(k / n))}, wall_s=0.1)
+
+
+def raced(session: Session, job_id: str, job: Job) -> int:
+    """Work on a candidate until it is done or out; the number of trainings that it had."""
+    trained = 0
+    for part in stages(session, job):
+        out = session.out_of_the_race(job_id, part)
+        session.on_slice(job_id, part)
+        (records,) = part.records.values()
+        trained += records[-1].outcome is not None
+        if out:
+            break
+    session.on_end(job_id)
+    return trained
+
+
+def test_candidate_that_is_clearly_worse_is_out_of_the_race(tmp_path: Path) -> None:
+    slow = {"lr_g": {"low": 1e-8, "high": 2e-4}, "lr_d": 2e-4, "update_ratio": 1, "power": {"low": 0, "high": 1e-9}}
+    schedule = {"family": "power_decay", "ranges": slow | {"warmup": 0}}
+    tasks = [
+        {"data": "digits", "name": name, "budget": 200, "n_samples": 100, "width": width}
+        for name, width in (("narrow", 12), ("wide", 24))
+    ]
+    session = opened(tmp_path, trials=8, racing=True, seeds=[0, 1, 2, 3], schedule=schedule, tasks=tasks)
+    assert session.trainings.stages(racing=True)[:3] == ((0,), (4,), (1,))
+    n_trained = {0: 8}
+    for k in range(100):
+        job = session.next_job(str(k))
+        if job is None:
+            break
+        if job.kind == "reference":
+            work(session, str(k), job)
+        else:
+            n_trained[job.number] = raced(session, str(k), job)
+    rows = session.rows()
+    out = [row for row in rows if row.state == "PRUNED"]
+    assert out and session.complete
+    for row in out:
+        assert row.verdict and row.verdict.score is None
+        assert row.verdict.reason.startswith(
+            f"race lost to trial 0 after {n_trained[row.number]} of 8 trainings, p 0.0"
+        )
+        assert 4 <= n_trained[row.number] < 8
+        assert len(row.verdict.fids) == n_trained[row.number]
+        assert len(row.verdict.scores) == 1 and row.verdict.scores[0] > 0
+        assert row.params["lr_g"] < 2e-5
+    assert all(n_trained[row.number] == 8 for row in rows if row.state == "COMPLETE")
+
+
+def test_reference_and_first_candidate_run_to_their_ends(tmp_path: Path) -> None:
+    session = opened(tmp_path, racing=True)
+    reference = session.next_job("r")
+    assert reference is not None
+    for part in slices(session, reference):
+        assert not session.out_of_the_race("r", part)
+        session.on_slice("r", part)
+    session.on_end("r")

@@ -1,5 +1,6 @@
 """Study files: what they mean, and what is refused with which message."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from studies import metaopt, tiny_study, write_study
 
 from metaopt.errors import ConfigError
+from metaopt.schedules import ScheduleArtifact, load_schedule, save_schedule
 from metaopt.search import study as study_module
 from metaopt.search import yaml_file
 from metaopt.search.study import load_study, names_of_studies, study_schema
@@ -204,6 +206,86 @@ def test_overrides_that_are_refused(tmp_path: Path, override: str, message: str)
 )
 def test_key_is_of_what_trials_depend_on(tmp_path: Path, override: str, same: bool) -> None:
     assert (read(tmp_path, SMALL).key == read(tmp_path, SMALL, override).key) is same
+
+
+VALIDATED = (
+    SMALL
+    + """\
+validation:
+  seeds: [7]
+  tasks:
+    - {data: mnist5k, size: 8, budget: 100}
+"""
+)
+
+
+def test_a_validation_is_of_other_data_and_other_seeds(tmp_path: Path) -> None:
+    study = read(tmp_path, VALIDATED)
+    assert [task.name for task in study.validation] == ["mnist5k"]
+    assert study.validation[0].evaluations == study.tasks[0].evaluations
+    assert study.key == read(tmp_path, SMALL).key
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("validation.seeds=[0]", "`validation.seeds` must differ from each other and from `seeds`, but got [0]"),
+        ("validation.seeds=[7, 7]", "`validation.seeds` must differ from each other"),
+        ("validation.tasks.0.data=digits", "names of tasks must differ, but `digits` is there twice"),
+        (
+            "validation.tasks.0={data: digits, name: other, budget: 9}",
+            "must be apart from those of `tasks`, but `digits`",
+        ),
+        ("validation.top=0", "`validation.top`: input should be greater than or equal to 1, but got 0"),
+        ("search.objective=median", "`search.objective`: input should be 'mean', 'mean_tail' or 'worst'"),
+        ("search.tail=0", "`search.tail`: input should be greater than 0, but got 0"),
+    ],
+)
+def test_validations_that_are_refused(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, VALIDATED, override)
+    assert message in str(caught.value)
+
+
+@pytest.fixture
+def decay(tmp_path: Path) -> Path:
+    """A schedule.json to start from."""
+    params = {"lr_g": 1e-3, "lr_d": 2e-3, "update_ratio": 1.5, "power": 1.0, "warmup": 0.1}
+    return save_schedule(ScheduleArtifact(family="power_decay", params=params), tmp_path / "decay.json")
+
+
+def test_a_search_departs_from_a_start_whose_parameters_are_held(tmp_path: Path, decay: Path) -> None:
+    study = read(tmp_path, SMALL, "schedule.family=residual", f"schedule.start={decay}")
+    assert study.reference.schedule.name == "decay"
+    held = {name for name, where in study.space.items() if where.low == where.high}
+    assert held == {"lr_g", "lr_d", "update_ratio", "power", "warmup"}
+    assert study.reference.params["lr_d"] == study.space["lr_d"].low == 2e-3
+    assert {study.reference.params[name] for name in study.space.keys() - held} == {0.0}
+    freed = read(
+        tmp_path,
+        SMALL,
+        "schedule.family=residual",
+        f"schedule.start={decay}",
+        "schedule.ranges={lr_g: {low: 1e-4, high: 1e-2}, g_0: 0}",
+    )
+    assert (freed.space["lr_g"].low, freed.space["g_0"].high) == (1e-4, 0.0)
+    assert freed.space["lr_d"].low == 2e-3
+
+
+def test_the_key_of_a_study_is_of_what_its_start_holds(tmp_path: Path, decay: Path) -> None:
+    overrides = ("schedule.family=residual", f"schedule.start={decay}")
+    before = read(tmp_path, SMALL, *overrides).key
+    save_schedule(replace(load_schedule(decay), params=dict(load_schedule(decay).params) | {"power": 0.5}), decay)
+    assert read(tmp_path, SMALL, *overrides).key != before
+
+
+def test_starts_that_are_refused(tmp_path: Path, decay: Path) -> None:
+    with pytest.raises(ConfigError, match="`start` must be a point of family 'cosine', but 'decay' is not"):
+        read(tmp_path, SMALL, "schedule.family=cosine", f"schedule.start={decay}")
+    with pytest.raises(ConfigError, match=r"`reference` must be left out where `schedule.start` takes its place"):
+        read(tmp_path, SMALL + "reference: ttur\n", "schedule.family=residual", f"schedule.start={decay}")
+    with pytest.raises(ConfigError, match=r"nothing\.json: the file cannot be read"):
+        read(tmp_path, SMALL, "schedule.family=residual", "schedule.start=nothing.json")
 
 
 def test_schema_in_the_repository_is_fresh() -> None:

@@ -257,7 +257,7 @@ def test_a_refused_state_leaves_the_training_as_it_was(task: Task, newest: Path)
 
 def test_a_state_with_a_part_missing_is_refused(tmp_path: Path) -> None:
     whole = _fresh_state()
-    assert len(whole) == 15
+    assert len(whole) == 17
     for key in whole:
         state = {name: part for name, part in whole.items() if name != key}
         torch.save({"format": FORMAT} | state, tmp_path / "a.pt")

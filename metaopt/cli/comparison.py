@@ -1,0 +1,104 @@
+"""What an evaluation leaves behind and says."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from metaopt.errors import StorageError
+from metaopt.meta.comparison import Comparison, Final, compare
+from metaopt.meta.objective import TrainingId
+from metaopt.meta.statistics import Interval
+from metaopt.meta.transfer import Cell, recorded
+from metaopt.training import Outcome, Record
+
+
+def write_evaluation(
+    out: Path, cells: Sequence[Cell], schedules: Sequence[str], baselines: Sequence[str]
+) -> list[Comparison]:
+    """Every FID as results.csv, and each schedule against each baseline as comparison.csv; returns the comparisons."""
+    finals: dict[str, dict[TrainingId, Final]] = {}
+    rows = []
+    for cell in cells:
+        training = recorded(cell, out / "trainings")
+        if training is None:
+            raise StorageError(f"{out} must hold the training of {cell.task.name}, seed {cell.seed}, but does not.")
+        curve = training.curve
+        diverged = curve.outcome is Outcome.DIVERGED
+        last = Final(fid=curve.fid_at(len(curve.fids) - 1), diverged=diverged)
+        finals.setdefault(cell.contestant.name, {})[cell.task.name, cell.seed] = last
+        rows += [_row(cell, record, diverged) for record in training.records]
+    try:
+        pd.DataFrame(rows).to_csv(out / "results.csv", index=False)
+        found = [
+            compare(schedule, baseline, finals, np.random.default_rng(0))
+            for schedule in schedules
+            for baseline in baselines
+        ]
+        comparison_table(found).to_csv(out / "comparison.csv", index=False)
+    except OSError as error:
+        raise StorageError(f"{out} could not be written: {error.strerror}.") from error
+    return found
+
+
+def _row(cell: Cell, record: Record, diverged: bool) -> dict[str, object]:
+    kept = ("iteration", "progress", "fid", "lr_g", "lr_d", "update_ratio", "loss_d", "loss_g", "d_accuracy")
+    values = {name: value for name, value in asdict(record).items() if name in kept}
+    return {
+        "schedule": cell.contestant.name,
+        "task": cell.task.name,
+        "seed": cell.seed,
+        **values,
+        "log_grad_ratio": record.log_grad_ratio,
+        "diverged": diverged,
+    }
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row a schedule, baseline and task, and one of all tasks together (task empty)."""
+    rows: list[dict[str, Any]] = []
+    for one in comparisons:
+        for on in one.tasks:
+            rows.append(
+                {"schedule": one.schedule, "baseline": one.rival, "task": on.task}
+                | _interval("ln_ratio", on.ratio)
+                | {"seeds": on.seeds, "seeds_needed": on.seeds_needed, "diverged": on.diverged}
+            )
+        rows.append(
+            {"schedule": one.schedule, "baseline": one.rival, "task": ""}
+            | _interval("ln_ratio", one.overall)
+            | _interval("improvement", one.improvement)
+        )
+    return pd.DataFrame(rows).astype({"seeds": "Int64", "diverged": "Int64"})
+
+
+def _interval(name: str, of: Interval) -> dict[str, Any]:
+    return {name: of.estimate, f"{name}_low": of.low, f"{name}_high": of.high}
+
+
+def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
+    """One row a schedule and baseline: ln FID ratio by task and over all, with intervals."""
+    if not comparisons:
+        return
+    table = Table(
+        title="ln(FID / FID of the baseline), paired by seed, 95 % intervals; below 0: the schedule is better"
+    )
+    table.add_column("schedule")
+    table.add_column("against")
+    for on in comparisons[0].tasks:
+        table.add_column(on.task, justify="right")
+    table.add_column("all (IQM)", justify="right")
+    table.add_column("P(better)", justify="right")
+    for one in comparisons:
+        parts = [_text(on.ratio) for on in one.tasks]
+        table.add_row(one.schedule, one.rival, *parts, _text(one.overall), f"{one.improvement.estimate:.2f}")
+    console.print(table)
+
+
+def _text(of: Interval) -> str:
+    return f"{of.estimate:+.2f} [{of.low:+.2f}, {of.high:+.2f}]"

@@ -1,0 +1,117 @@
+"""`metaopt evaluate`: schedules against baselines on data that they were not learned on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from metaopt.gan import Task
+    from metaopt.meta.transfer import Cell, Contestant
+
+
+def evaluate(
+    schedules: Annotated[list[str], typer.Argument(help="schedule.json files or names of schedules.")],
+    tasks: Annotated[str, typer.Option(help="Data sets as for `metaopt train`, separated by commas.")],
+    out: Annotated[Path, typer.Option(help="Folder for trainings, tables and pictures.")],
+    baselines: Annotated[str, typer.Option(help="`all`, or names separated by commas.")] = "static",
+    static: Annotated[
+        str, typer.Option(help="Static schedule whose rates the baselines take: a schedule.json or a name.")
+    ] = "dcgan",
+    seeds: Annotated[int, typer.Option(min=1, help="Paired seeds a task.")] = 10,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seeds are counted from here.")] = 1000,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of every task, as in a study file; repeatable."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of this machine, one thread each.")] = 1,
+    ray: Annotated[bool, typer.Option("--ray", help="Train on the Ray cluster at RAY_ADDRESS instead.")] = False,
+    device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+) -> None:
+    """Train GANs with each schedule and each baseline, with the same seeds, and say which is better.
+
+    The same command goes on where it was stopped.
+
+    [bold]Examples[/bold]
+
+      metaopt evaluate best_schedule.json cosine --tasks digits,glyphs --baselines all --out runs/transfer
+
+      metaopt evaluate best_schedule.json --tasks npz:mine.npz,folder:~/faces --set size=16 --seeds 10 --out runs/mine
+    """
+    from rich.console import Console
+
+    from metaopt.cli.comparison import print_comparisons, write_evaluation
+    from metaopt.meta.transfer import cells_of
+
+    console = Console()
+    contestants = _contestants(schedules, baselines, static)
+    problems = _tasks(tasks, settings or [])
+    cells = cells_of(contestants, problems, range(first_seed, first_seed + seeds))
+    names = [one.name for one in contestants]
+    console.print(
+        f"{len(schedules)} schedules and {len(names) - len(schedules)} baselines on "
+        f"{', '.join(task.name for task in problems)}, {seeds} seeds: {len(cells)} trainings, kept in {out}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    _train(cells, out, console=console, workers=workers, ray=ray, device=device)
+    comparisons = write_evaluation(out, cells, names[: len(schedules)], names[len(schedules) :])
+    print_comparisons(console, comparisons)
+    console.print(f"Tables and pictures in {out}; open {out / 'report.html'}", highlight=False, markup=False)
+
+
+def _contestants(schedules: Sequence[str], baselines: str, static: str) -> list["Contestant"]:
+    from metaopt.errors import ConfigError
+    from metaopt.meta.rivals import rivals
+    from metaopt.meta.transfer import Contestant
+    from metaopt.schedules import find_schedule
+    from metaopt.schedules.families import unknown
+
+    known = rivals(find_schedule(static))
+    chosen = list(known) if baselines == "all" else [name for name in baselines.split(",") if name]
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(unknown("baseline", name, known))
+    ours = [Contestant(name=(found := find_schedule(source)).name, schedule=found) for source in schedules]
+    names = [one.name for one in ours] + chosen
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"Names of schedules and baselines must differ, but {name!r} is there twice.")
+    return ours + [known[name] for name in chosen]
+
+
+def _tasks(tasks: str, settings: Sequence[str]) -> list["Task"]:
+    from metaopt.errors import ConfigError
+    from metaopt.search.study import load_task
+
+    found = [load_task(data.strip(), settings) for data in tasks.split(",") if data.strip()]
+    names = [task.name for task in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"Names of tasks must differ, but {name!r} is there twice.")
+    if not found:
+        raise ConfigError(f"`--tasks` must name at least one data set, but got {tasks!r}.")
+    return found
+
+
+def _train(cells: Sequence["Cell"], out: Path, *, console: object, workers: int, ray: bool, device: str) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from metaopt.meta.transfer import missing, train_cells
+
+    folder = out / "trainings"
+    left = len(missing(cells, folder))
+    if ray:
+        from metaopt.search.ray_grid import train_cells_on_ray
+        from metaopt.search.study_spec import ResourcesSpec
+
+        done = train_cells_on_ray(cells, folder, ResourcesSpec(gpu=0 if device == "cpu" else 1))
+    else:
+        done = train_cells(cells, folder, workers=workers, device=device)
+    columns = TextColumn("trainings"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:  # type: ignore[arg-type]
+        bar = progress.add_task("trainings", total=len(cells), completed=len(cells) - left)
+        for _ in done:
+            progress.advance(bar)

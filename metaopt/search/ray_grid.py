@@ -1,0 +1,41 @@
+"""Trainings of a comparison as Ray tasks: the other way of running them, for clusters."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import ray
+import torch
+
+from metaopt.errors import MetaoptError
+from metaopt.meta.reference import Recorded, store
+from metaopt.meta.transfer import Cell, missing, trained
+from metaopt.search.ray_runner import started
+from metaopt.search.study_spec import ResourcesSpec
+
+
+def train_cells_on_ray(cells: Sequence[Cell], folder: Path, resources: ResourcesSpec) -> Iterator[Cell]:
+    """Train what `folder` does not hold yet, as many at once as the cluster has room for; yields each as it is kept.
+
+    Raises:
+        MetaoptError: a training failed, or its worker died three times; what was finished is kept.
+    """
+    left = missing(cells, folder)
+    if not left:
+        return
+    with started():
+        remote = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=2)(_trained)
+        device, n_threads = "cuda" if resources.gpu > 0 else "cpu", max(1, int(resources.cpu))
+        jobs = {remote.remote(cell, device, n_threads): cell for cell in left}
+        while jobs:
+            ready, _ = ray.wait(list(jobs), num_returns=1)
+            cell = jobs.pop(ready[0])
+            try:
+                store(folder, cell.key(), ray.get(ready[0]))
+            except ray.exceptions.RayError as error:
+                raise MetaoptError(f"{cell.task.name}, seed {cell.seed}: the training failed: {error}") from error
+            yield cell
+
+
+def _trained(cell: Cell, device: str, n_threads: int) -> Recorded:
+    torch.set_num_threads(n_threads)
+    return trained(cell, device)

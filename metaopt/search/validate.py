@@ -1,0 +1,88 @@
+"""Who wins: the best trials of a search again, on fresh seeds and on tasks that it has not seen.
+
+The best score of many noisy ones is too good to be true, so the winner is chosen on other data, and the difference
+between a score in the search and the same on fresh seeds is reported as what the search fooled itself by.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from metaopt.errors import StorageError
+from metaopt.gan import Task
+from metaopt.meta import Objective, TrainingCurve, TrainingId, score
+from metaopt.meta.transfer import Cell, Contestant, cells_of, missing, recorded
+from metaopt.schedules import NamedSchedule
+from metaopt.search.export import scored
+from metaopt.search.optuna_space import TrialRow
+from metaopt.search.ray_grid import train_cells_on_ray
+from metaopt.search.study import Study
+from metaopt.search.winner import FILE, Candidate, Validation
+
+
+def validate(study: Study, folder: Path, rows: Sequence[TrialRow], observe: Callable[[int, int], None]) -> Validation:
+    """Train the best trials again and write `validation.json`; `observe` hears (trainings done, of all).
+
+    Raises:
+        MetaoptError: a training failed; StorageError: the disk is full. What was finished is kept.
+    """
+    chosen = _chosen(study, rows)
+    contestants = [_contestant(study, row) for row in chosen]
+    cells = cells_of(contestants, (*study.tasks, *study.validation), _seeds(study))
+    kept = folder / "trainings"
+    n_kept = len(cells) - len(missing(cells, kept))
+    observe(n_kept, len(cells))
+    for done, _ in enumerate(train_cells_on_ray(cells, kept, study.spec.search.resources), start=n_kept + 1):
+        observe(done, len(cells))
+    found = _judged(study, chosen, cells, kept)
+    try:
+        (folder / FILE).write_text(json.dumps([asdict(one) for one in found.candidates], indent=2), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{folder / FILE} could not be written: {error.strerror}.") from error
+    return found
+
+
+def _chosen(study: Study, rows: Sequence[TrialRow]) -> list[TrialRow]:
+    """The reference, and the best others."""
+    top = study.spec.validation.top if study.spec.validation else 0
+    others = [row for _, row in scored(rows) if row.number != 0]
+    return [rows[0], *others[:top]]
+
+
+def _seeds(study: Study) -> Sequence[int]:
+    return study.spec.validation.seeds if study.spec.validation else []
+
+
+def _contestant(study: Study, row: TrialRow) -> Contestant:
+    name = f"trial {row.number}"
+    schedule = NamedSchedule(name=name, family=study.family.name, params=row.params, source=study.name)
+    return Contestant(name=name, schedule=schedule)
+
+
+def _judged(study: Study, chosen: Sequence[TrialRow], cells: Sequence[Cell], folder: Path) -> Validation:
+    curves: dict[str, dict[TrainingId, TrainingCurve]] = {}
+    for cell in cells:
+        training = recorded(cell, folder)
+        if training is None:
+            raise StorageError(f"{folder} must hold the training of {cell.task.name}, seed {cell.seed}, but does not.")
+        curves.setdefault(cell.contestant.name, {})[cell.task.name, cell.seed] = training.curve
+    reference = curves[f"trial {chosen[0].number}"]
+
+    def against(number: int, tasks: Sequence[Task], objective: Objective = study.objective) -> float:
+        keys = [(task.name, seed) for task in tasks for seed in _seeds(study)]
+        ours, theirs = ({key: of[key] for key in keys} for of in (curves[f"trial {number}"], reference))
+        return score(ours, theirs, study.spec.evaluations, objective)
+
+    found = [
+        Candidate(
+            trial=row.number,
+            search=row.verdict.score if row.verdict and row.verdict.score is not None else math.nan,
+            fresh=against(row.number, study.tasks),
+            validation=against(row.number, study.validation),
+            by_task={task.name: against(row.number, [task]) for task in (*study.tasks, *study.validation)},
+        )
+        for row in chosen
+    ]
+    return Validation(candidates=sorted(found, key=lambda one: (one.validation, one.trial)))

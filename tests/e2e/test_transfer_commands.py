@@ -1,0 +1,211 @@
+"""Schedules that are chosen on unseen data, and judged against baselines, as a user does it."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from studies import metaopt, tiny_study, write_study
+
+from metaopt.schedules import ScheduleArtifact, load_schedule, save_schedule
+from metaopt.search.optuna_space import read_rows
+
+SMALL = {"budget": 60, "n_samples": 100, "width": 8}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A schedule.json that a richer family departs from."""
+    params = {"lr_g": 1e-3, "lr_d": 1e-3, "update_ratio": 1.0, "power": 0.5, "warmup": 0.0}
+    return save_schedule(
+        ScheduleArtifact(family="power_decay", params=params), tmp_path_factory.mktemp("start") / "decay.json"
+    )
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory: pytest.TempPathFactory, start: Path) -> Path:
+    """A finished study of residuals, with a race and a validation."""
+    folder = tmp_path_factory.mktemp("validated")
+    study = tiny_study(
+        tasks=[{"data": "digits", "name": name, **SMALL} for name in ("a", "b")],
+        seeds=[0, 1],
+        schedule={"family": "linear_policy", "start": str(start)},
+        search={"trials": 6, "seed": 1, "sampler": "random", "objective": "mean_tail", "racing": True},
+        validation={"tasks": [{"data": "mnist5k", "size": 8, **SMALL}], "seeds": [5, 6], "top": 2},
+    )
+    done = metaopt("search", write_study(folder, study), "--out", folder / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "said.txt").write_text(done.stdout, encoding="utf-8")
+    return folder
+
+
+def final_fids(folder: Path) -> dict[str, list[float]]:
+    """Last FID of each kept training, by what it began with: the untrained FID tells task and seed."""
+    kept: dict[str, list[float]] = {}
+    for file in (folder / "trainings").glob("*.json"):
+        fids = [record["fid"] for record in json.loads(file.read_text())["records"] if record["fid"] is not None]
+        kept.setdefault(f"{fids[0]:.9f}", []).append(fids[-1])
+    return kept
+
+
+def test_the_winner_is_the_best_on_unseen_data(validated: Path) -> None:
+    candidates = json.loads((validated / "out" / "validation.json").read_text())
+    assert [one["trial"] for one in candidates if one["search"] == 0.0] == [0]
+    assert len(candidates) == 3
+    scores = [one["validation"] for one in candidates]
+    assert scores == sorted(scores) and scores[0] <= 0.0
+    best = load_schedule(validated / "out" / "best_schedule.json")
+    rows = read_rows(validated / "out", "tiny")
+    assert best.params == rows[candidates[0]["trial"]].params
+    assert best.provenance["validation_score"] == scores[0]
+    exported = metaopt("export", "--study", validated / "out", "--out", validated / "e.json")
+    assert exported.returncode == 0, exported.stderr
+    assert load_schedule(validated / "e.json").params == best.params
+
+
+def test_the_best_trials_of_the_search_are_those_that_are_trained_again(validated: Path) -> None:
+    candidates = json.loads((validated / "out" / "validation.json").read_text())
+    ranking = sorted(
+        (row.verdict.score, row.number)
+        for row in read_rows(validated / "out", "tiny")
+        if row.state == "COMPLETE" and row.verdict and row.verdict.score is not None and row.number
+    )
+    assert {one["trial"] for one in candidates} == {0, *(number for _, number in ranking[:2])}
+    for one in candidates:
+        assert one["by_task"].keys() == {"a", "b", "mnist5k"}
+        assert one["validation"] == pytest.approx(one["by_task"]["mnist5k"], abs=1e-12)  # one task: mean, tail and all
+        a, b = one["by_task"]["a"], one["by_task"]["b"]
+        assert one["fresh"] == pytest.approx(((a + b) / 2 + max(a, b)) / 2, abs=1e-12)
+    assert {len(fids) for fids in final_fids(validated / "out").values()} == {3}  # paired: 3 schedules each
+
+
+def test_what_it_says(validated: Path) -> None:
+    said = (validated / "said.txt").read_text()
+    winner = json.loads((validated / "out" / "validation.json").read_text())[0]["trial"]
+    assert "Validation (scores against the reference" in said
+    assert f"Winner: trial {winner}." in said
+
+
+def test_a_resumed_study_trains_nothing_again(validated: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in (validated / "out" / "trainings").iterdir()}
+    done = metaopt("search", validated / "study.yaml", "--out", validated / "out", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert {file: file.stat().st_mtime_ns for file in (validated / "out" / "trainings").iterdir()} == before
+
+
+def evaluation(out: Path, start: Path, data: Path, *more: object) -> list[object]:
+    sets = [part for item in ("budget=60", "n_samples=100", "width=8", "size=8") for part in ("--set", item)]
+    tasks = f"npz:{data},digits"
+    return [
+        "evaluate",
+        start,
+        "--tasks",
+        tasks,
+        "--baselines",
+        "static,cosine_static",
+        "--seeds",
+        3,
+        "--out",
+        out,
+        *sets,
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own images."""
+    file = tmp_path_factory.mktemp("data") / "mine.npz"
+    ramp = np.linspace(0, 255, 64).reshape(1, 1, 8, 8)
+    noise = np.random.default_rng(0).normal(0, 40, (300, 1, 8, 8))
+    np.savez(file, x=np.clip(ramp + noise, 0, 255).astype(np.uint8))
+    return file
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory, start: Path, data: Path) -> Path:
+    out = tmp_path_factory.mktemp("evaluated") / "out"
+    done = metaopt(*evaluation(out, start, data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ln(FID / FID of the baseline)" in done.stdout
+    return out
+
+
+def test_an_evaluation_is_paired_and_its_table_follows_from_its_results(evaluated: Path) -> None:
+    last = {
+        (row["schedule"], row["task"], row["seed"]): float(row["fid"])
+        for row in table(evaluated / "results.csv")
+        if row["fid"]
+    }
+    assert {schedule for schedule, _, _ in last} == {"decay", "static", "cosine_static"}
+    rows = table(evaluated / "comparison.csv")
+    assert [(row["baseline"], row["task"]) for row in rows] == [
+        (baseline, task) for baseline in ("static", "cosine_static") for task in ("digits", "mine", "")
+    ]
+    for row in rows:
+        if row["task"]:
+            ratios = [
+                math.log(fid / last[row["baseline"], task, seed])
+                for (schedule, task, seed), fid in last.items()
+                if (schedule, task) == ("decay", row["task"])
+            ]
+            assert len(ratios) == int(row["seeds"]) == 3
+            assert float(row["ln_ratio"]) == pytest.approx(sum(ratios) / 3, abs=1e-9)
+        assert float(row["ln_ratio_low"]) <= float(row["ln_ratio"]) <= float(row["ln_ratio_high"])
+
+
+@pytest.mark.parametrize("how", [("--workers", 2), ("--ray",)], ids=str)
+def test_the_way_of_running_does_not_matter(
+    how: tuple[object, ...], tmp_path: Path, evaluated: Path, start: Path, data: Path
+) -> None:
+    done = metaopt(*evaluation(tmp_path / "out", start, data, *how))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("results.csv", "comparison.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (evaluated / name).read_bytes()
+
+
+def test_an_evaluation_that_is_killed_goes_on(tmp_path: Path, evaluated: Path, start: Path, data: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "metaopt.cli.main", *map(str, evaluation(out, start, data))]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as running:
+        while running.poll() is None and len(list(out.glob("trainings/*.json"))) < 4:
+            time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGKILL)
+    kept = {file: file.stat().st_mtime_ns for file in out.glob("trainings/*.json")}
+    assert 4 <= len(kept) < 18
+    done = metaopt(*evaluation(out, start, data))
+    assert done.returncode == 0, done.stderr
+    assert (out / "results.csv").read_bytes() == (evaluated / "results.csv").read_bytes()
+    assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--baselines", "statik"], "There is no baseline 'statik'; did you mean 'static'?"),
+        (["--tasks", ","], "`--tasks` must name at least one data set"),
+        (["--tasks", "digits,digits"], "Names of tasks must differ, but 'digits' is there twice"),
+        (["--static", "cosine"], "The static schedule must be a point of power_decay"),
+        (["--set", "widht=3"], "unknown key `widht`; did you mean `width`"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(tmp_path: Path, changed: list[str], message: str) -> None:
+    base = {"--tasks": "digits", "--baselines": "static", "--out": str(tmp_path / "out")}
+    base |= dict(zip(changed[::2], changed[1::2], strict=True))
+    refused = metaopt("evaluate", "sngan", *(part for pair in base.items() for part in pair))
+    assert refused.returncode == 2, refused.stderr
+    assert message in refused.stderr
+    assert not (tmp_path / "out").exists()
