@@ -6,7 +6,8 @@ from pathlib import Path
 import matplotlib.image as mpimg
 from matplotlib.figure import Figure
 
-from metaopt.schedules import Schedule, Signals
+from metaopt.schedules import Schedule, ScheduleArtifact, Signals
+from metaopt.schedules.types import LOG_4
 
 _POINTS = 201
 _PANELS = (
@@ -47,15 +48,16 @@ def draw_samples(path: Path, columns: Mapping[str, Sequence[Path]], rows: Sequen
 def draw_schedules(path: Path, schedules: Mapping[str, Schedule], *, note: str = "") -> Path:
     """The three controls over training progress, one line a schedule; rates on a log axis; saved as PNG.
 
-    Schedules that read live signals are drawn as they act in a balanced game.
+    Schedules that read live signals are drawn as they act in a balanced game, for the loss that they were learned on.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, len(_PANELS))
     progress = [i / (_POINTS - 1) for i in range(_POINTS)]
     for label, schedule in schedules.items():
         state, controls = schedule.init(), []
+        ideal_d_loss = schedule.ideal_d_loss if isinstance(schedule, ScheduleArtifact) else LOG_4
         for t in progress:
-            state, now = schedule.step(state, Signals(progress=t))
+            state, now = schedule.step(state, Signals(progress=t, ideal_d_loss=ideal_d_loss))
             controls.append(now)
         for axis, (name, _) in zip(axes, _PANELS, strict=True):
             axis.plot(progress, [getattr(now, name) or None for now in controls], label=label)

@@ -345,7 +345,9 @@ class ScheduleLR(LRScheduler):
     def get_lr(self) -> list[float | Tensor]:
         """The rate in force, once a parameter group."""
         progress = min(self.last_epoch / self.iterations, 1.0)
-        _, controls = self._curve.step(self._curve.init(), Signals(progress=progress))
+        ideal_d_loss = self._curve.ideal_d_loss if isinstance(self._curve, ScheduleArtifact) else LOG_4
+        signals = Signals(progress=progress, ideal_d_loss=ideal_d_loss)
+        _, controls = self._curve.step(self._curve.init(), signals)
         lr = controls.lr_g if self.player == "g" else controls.lr_d
         return [lr] * len(self.optimizer.param_groups)
 

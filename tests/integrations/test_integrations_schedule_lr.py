@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, LRScheduler, 
 
 from metaopt.errors import ConfigError
 from metaopt.integrations.torch import ScheduleLR, lr_schedulers
-from metaopt.schedules import BASELINES, Schedule, ScheduleArtifact, build_schedule
+from metaopt.schedules import BASELINES, FAMILIES, Schedule, ScheduleArtifact, build_schedule
 
 COSINE = ScheduleArtifact(family="cosine", params={"lr_g": 1e-2, "lr_d": 4e-2, "update_ratio": 3.0, "final_share": 0.1})
 N = 20
@@ -54,6 +54,15 @@ def test_a_pair_for_both_players() -> None:
         for opt, scheduler in ((opt_g, scheduler_g), (opt_d, scheduler_d)):
             opt.step()
             scheduler.step()
+
+
+@pytest.mark.parametrize(("ideal", "factor"), [(math.log(4), 1.0), (2.0, 0.5)])
+def test_a_file_knows_the_kind_of_loss(ideal: float, factor: float) -> None:
+    params = {p.name: p.default for p in FAMILIES["residual"].parameters}
+    params |= {"lr_d": 1e-3, "power": 0.0, "d_hinge": math.log(0.5)}
+    artifact = ScheduleArtifact(family="residual", params=params, ideal_d_loss=ideal)
+    scheduler = ScheduleLR(optimizer(), artifact, player="d", iterations=N)
+    assert scheduler.get_last_lr()[0] == pytest.approx(1e-3 * factor, rel=1e-12)
 
 
 def test_every_parameter_group_gets_the_rate() -> None:
