@@ -10,6 +10,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from metaopt.analysis.evaluation import draw_controls, draw_fids, draw_forest
+from metaopt.analysis.report import Section, write_report
 from metaopt.errors import StorageError
 from metaopt.meta.comparison import Comparison, Final, compare
 from metaopt.meta.objective import TrainingId
@@ -21,7 +23,10 @@ from metaopt.training import Outcome, Record
 def write_evaluation(
     out: Path, cells: Sequence[Cell], schedules: Sequence[str], baselines: Sequence[str]
 ) -> list[Comparison]:
-    """Every FID as results.csv, and each schedule against each baseline as comparison.csv; returns the comparisons."""
+    """Every record as results.csv, each schedule against each baseline as comparison.csv, pictures and a report.
+
+    Returns the comparisons. StorageError: the disk is full, or a training is missing.
+    """
     finals: dict[str, dict[TrainingId, Final]] = {}
     rows = []
     for cell in cells:
@@ -33,17 +38,47 @@ def write_evaluation(
         last = Final(fid=curve.fid_at(len(curve.fids) - 1), diverged=diverged)
         finals.setdefault(cell.contestant.name, {})[cell.task.name, cell.seed] = last
         rows += [_row(cell, record, diverged) for record in training.records]
+    found = [
+        compare(schedule, baseline, finals, np.random.default_rng(0))
+        for schedule in schedules
+        for baseline in baselines
+    ]
     try:
-        pd.DataFrame(rows).to_csv(out / "results.csv", index=False)
-        found = [
-            compare(schedule, baseline, finals, np.random.default_rng(0))
-            for schedule in schedules
-            for baseline in baselines
-        ]
-        comparison_table(found).to_csv(out / "comparison.csv", index=False)
+        results = pd.DataFrame(rows)
+        results.to_csv(out / "results.csv", index=False)
+        _write_report(out, results, found, schedules)
     except OSError as error:
         raise StorageError(f"{out} could not be written: {error.strerror}.") from error
     return found
+
+
+def _write_report(out: Path, results: pd.DataFrame, found: Sequence[Comparison], schedules: Sequence[str]) -> None:
+    """comparison.csv where there is something to compare with, pictures, and all of it as report.html."""
+    last = results[results["fid"].notna()].groupby(["schedule", "task", "seed"], sort=False).last().reset_index()
+    summary = last.groupby(["schedule", "task"], sort=False)["fid"].describe()[["count", "25%", "50%", "75%"]]
+    sections = [
+        Section(
+            title="FID over training",
+            text="Median over seeds, and the middle half. The table is of the last evaluation.",
+            picture=draw_fids(out / "fid.png", results),
+            table=summary.reset_index(),
+        ),
+        Section(
+            title="What the schedules set",
+            text="Median over tasks and seeds, and the middle half.",
+            picture=draw_controls(out / "controls.png", results),
+        ),
+    ]
+    if found:
+        table = comparison_table(found)
+        table.to_csv(out / "comparison.csv", index=False)
+        text = (
+            "ln(FID / FID of the baseline), paired by seed, with 95 % bootstrap intervals; below 0 the schedule is "
+            "better. All tasks: interquartile mean. A training that diverged counts as its untrained generator."
+        )
+        picture = draw_forest(out / "forest.png", table)
+        sections.insert(0, Section(title="Against the baselines", text=text, picture=picture, table=table))
+    write_report(out / "report.html", f"Evaluation of {', '.join(schedules)}", sections)
 
 
 def _row(cell: Cell, record: Record, diverged: bool) -> dict[str, object]:
@@ -82,20 +117,16 @@ def _interval(name: str, of: Interval) -> dict[str, Any]:
 
 
 def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
-    """One row a schedule and baseline: ln FID ratio by task and over all, with intervals."""
+    """One row a schedule and baseline: ln FID ratio by task, and over all with its interval."""
     if not comparisons:
         return
-    table = Table(
-        title="ln(FID / FID of the baseline), paired by seed, 95 % intervals; below 0: the schedule is better"
-    )
-    table.add_column("schedule")
-    table.add_column("against")
-    for on in comparisons[0].tasks:
-        table.add_column(on.task, justify="right")
-    table.add_column("all (IQM)", justify="right")
-    table.add_column("P(better)", justify="right")
+    table = Table(title="ln(FID / FID of the baseline), paired by seed; below 0: the schedule is better")
+    for name in ("schedule", "against"):
+        table.add_column(name, overflow="fold")
+    for name in (*(on.task for on in comparisons[0].tasks), "all (IQM)", "P(better)"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in comparisons:
-        parts = [_text(on.ratio) for on in one.tasks]
+        parts = [f"{on.ratio.estimate:+.2f}" for on in one.tasks]
         table.add_row(one.schedule, one.rival, *parts, _text(one.overall), f"{one.improvement.estimate:.2f}")
     console.print(table)
 

@@ -50,7 +50,7 @@ def evaluate(
     cells = cells_of(contestants, problems, range(first_seed, first_seed + seeds))
     names = [one.name for one in contestants]
     console.print(
-        f"{len(schedules)} schedules and {len(names) - len(schedules)} baselines on "
+        f"{', '.join(names[: len(schedules)])} against {', '.join(names[len(schedules) :]) or 'nothing'} on "
         f"{', '.join(task.name for task in problems)}, {seeds} seeds: {len(cells)} trainings, kept in {out}",
         highlight=False,
         markup=False,

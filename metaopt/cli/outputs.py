@@ -88,6 +88,7 @@ def _columns(folder: Path, study: Study, best: TrialRow) -> dict[str, list[Path]
 
 def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
     """The best trials, the published schedules wherever they stand, and how the others ended."""
+    varied = _varied(rows)
     places = {number: place for place, number in enumerate(leaderboard(rows)["trial"], start=1)}
     shown = [row for row in rows if row.verdict and (places[row.number] <= _SHOWN or row.name)]
     table = Table(title="Leaderboard (score: mean ln FID / reference FID; lower is better)")
@@ -95,7 +96,7 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("schedule")
     for row in sorted(shown, key=lambda row: places[row.number]):
-        table.add_row(str(places[row.number]), str(row.number), *_result(row), _schedule(row))
+        table.add_row(str(places[row.number]), str(row.number), *_result(row), _schedule(row, varied))
     console.print(table)
     counts = Counter(row.verdict.status for row in rows if row.verdict)
     console.print(", ".join(f"{count} {status}" for status, count in counts.most_common()), highlight=False)
@@ -136,8 +137,14 @@ def _result(row: TrialRow) -> tuple[str, str]:
     return score if counts else row.verdict.status, " ".join(f"{fid:.1f}" for fid in row.verdict.fids.values())
 
 
-def _schedule(row: TrialRow) -> str:
-    params = " ".join(f"{name}={value:.3g}" for name, value in row.params.items())
+def _varied(rows: Sequence[TrialRow]) -> set[str]:
+    """Parameters that differ between trials; those that a study holds would only fill the table."""
+    names = {name for row in rows for name in row.params}
+    return {name for name in names if len({row.params.get(name) for row in rows}) > 1} or names
+
+
+def _schedule(row: TrialRow, varied: set[str]) -> str:
+    params = " ".join(f"{name}={value:.3g}" for name, value in row.params.items() if name in varied)
     return f"{row.name}: {params}" if row.name else params
 
 

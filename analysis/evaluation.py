@@ -1,0 +1,92 @@
+"""Pictures of `metaopt evaluate`: who is better where, FID over training, and what the schedules set."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_BAND = (0.25, 0.75)
+_COLORS, _DASHES = 10, ("-", "--", ":", "-.")
+_CONTROLS = (("lr_g", "learning rate of G"), ("lr_d", "learning rate of D"), ("update_ratio", "D updates per G update"))
+
+
+def draw_forest(path: Path, comparison: pd.DataFrame) -> Path:
+    """ln FID ratios with their intervals: one panel a schedule, one block a baseline, one line a task; as PNG.
+
+    Args:
+        path: where to save.
+        comparison: the table `comparison.csv`; the row of no task is that of all tasks together.
+    """
+    schedules = list(dict.fromkeys(comparison["schedule"]))
+    n_rows = int(comparison.groupby("schedule").size().max())
+    figure = Figure(figsize=(7.5 * len(schedules), 1.2 + 0.28 * n_rows), layout="constrained")
+    for axis, schedule in zip(figure.subplots(1, len(schedules), squeeze=False)[0], schedules, strict=True):
+        rows = comparison[comparison["schedule"] == schedule].reset_index(drop=True)
+        overall = rows["task"].fillna("") == ""
+        for part, color in ((rows[~overall], "tab:blue"), (rows[overall], "black")):
+            low, high = part["ln_ratio"] - part["ln_ratio_low"], part["ln_ratio_high"] - part["ln_ratio"]
+            axis.errorbar(part["ln_ratio"], part.index, xerr=[low, high], fmt="o", ms=4, capsize=2, color=color)
+        labels = [f"{baseline}: {task or 'all (IQM)'}" for baseline, task in _pairs(rows)]
+        axis.set_yticks(rows.index, labels, fontsize="small")
+        axis.invert_yaxis()
+        axis.axvline(0, color="gray", lw=1)
+        axis.set_title(f"{schedule}: ln(FID / FID of the baseline), left is better")
+        axis.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(rows["baseline"], rows["task"].fillna(""), strict=True))
+
+
+def draw_fids(path: Path, results: pd.DataFrame) -> Path:
+    """FID over training, one panel a task: median over seeds and the middle half; as PNG. `results`: results.csv."""
+    placed = _placed(results)
+    taken = placed[placed["fid"].notna()]
+    tasks = list(dict.fromkeys(taken["task"]))
+    figure = Figure(figsize=(5.2 * len(tasks) + 2.4, 4.6), layout="constrained")
+    for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        _bands(axis, taken[taken["task"] == task], "fid")
+        axis.set_title(task)
+        axis.set_ylabel("FID")
+        axis.set_yscale("log")
+    return _saved(figure, path)
+
+
+def draw_controls(path: Path, results: pd.DataFrame) -> Path:
+    """What schedules set over training: median over tasks and seeds and the middle half; as PNG."""
+    placed = _placed(results)
+    figure = Figure(figsize=(15.4, 4.6), layout="constrained")
+    for axis, (name, title) in zip(figure.subplots(1, len(_CONTROLS)), _CONTROLS, strict=True):
+        _bands(axis, placed, name)
+        axis.set_title(title)
+        if name != "update_ratio":
+            axis.set_yscale("log", nonpositive="mask")
+    return _saved(figure, path)
+
+
+def _placed(results: pd.DataFrame) -> pd.DataFrame:
+    """With `at`, the number of the record as a share of all: schedules overshoot a planned moment by up to an update."""
+    number = results.groupby(["schedule", "task", "seed"]).cumcount()
+    return results.assign(at=number / max(int(number.max()), 1))
+
+
+def _bands(axis: Axes, results: pd.DataFrame, column: str) -> None:
+    """One line a schedule, each with a colour and a dash of its own."""
+    for i, (schedule, part) in enumerate(results.groupby("schedule", sort=False)):
+        by = part.groupby("at")[column]
+        color, dash = f"C{i % _COLORS}", _DASHES[i // _COLORS % len(_DASHES)]
+        axis.plot(by.median().index, by.median(), label=str(schedule), color=color, linestyle=dash)
+        low, high = (by.quantile(share) for share in _BAND)
+        axis.fill_between(low.index, low, high, alpha=0.12, color=color, lw=0)
+    axis.set_xlabel("share of the budget")
+    axis.grid(alpha=0.3)
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize="small")
+    figure.savefig(path, dpi=110)
+    return path

@@ -1,0 +1,68 @@
+"""The pictures and the page of an evaluation, read back."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from metaopt.analysis.evaluation import draw_controls, draw_fids, draw_forest
+from metaopt.analysis.report import Section, write_report
+from PIL import Image
+
+
+def results(n_schedules: int) -> pd.DataFrame:
+    """Records as in results.csv: three evaluations of ten records, FIDs at each tenth."""
+    rows = [
+        {
+            "schedule": f"s{schedule}",
+            "task": task,
+            "seed": seed,
+            "progress": min(record / 20 + 0.003 * schedule, 1.0),
+            "fid": 80.0 / (1 + record) + schedule if record % 10 == 0 else None,
+            "lr_g": 1e-3 * (1 - record / 20),
+            "lr_d": 1e-3,
+            "update_ratio": 1.0 + schedule,
+        }
+        for schedule in range(n_schedules)
+        for task in ("a", "b")
+        for seed in (0, 1, 2)
+        for record in range(21)
+    ]
+    return pd.DataFrame(rows)
+
+
+def comparison() -> pd.DataFrame:
+    rows = [
+        {"schedule": s, "baseline": b, "task": t, "ln_ratio": x, "ln_ratio_low": x - 0.1, "ln_ratio_high": x + 0.2}
+        for s in ("one", "two")
+        for b in ("static", "cosine")
+        for t, x in (("a", -0.5), ("b", 0.25), ("", -0.1))
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("n_schedules", [1, 14])
+def test_pictures_have_something_drawn_in_them(tmp_path: Path, n_schedules: int) -> None:
+    frame = results(n_schedules)
+    for path in (
+        draw_fids(tmp_path / "fid.png", frame),
+        draw_controls(tmp_path / "controls.png", frame),
+        draw_forest(tmp_path / "forest.png", comparison()),
+    ):
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+        assert len(np.unique(pixels, axis=0)) > 50
+        assert (pixels < 250).any(axis=1).mean() > 0.01
+
+
+def test_the_page_is_whole_and_names_cannot_break_it(tmp_path: Path) -> None:
+    picture = draw_forest(tmp_path / "forest.png", comparison())
+    table = comparison().assign(schedule="<script>alert(1)</script>")
+    sections = [Section(title="A & B", text="x < y", picture=picture, table=table), Section(title="no more")]
+    page = write_report(tmp_path / "report.html", "<b>title</b>", sections).read_text(encoding="utf-8")
+    assert "<script>" not in page and "<b>title" not in page
+    assert "A &amp; B" in page and "x &lt; y" in page
+    assert page.count("<img") == 1 and "src='data:image/png;base64," in page
+    assert not re.search(r"(src|href)=['\"](?!data:)", page)
+    assert len(re.findall("<tr", page)) == len(table) + 1
