@@ -68,7 +68,7 @@ def draw_controls(path: Path, results: pd.DataFrame) -> Path:
 
 
 def _placed(results: pd.DataFrame) -> pd.DataFrame:
-    """With `at`, the number of the record as a share of all: schedules overshoot a planned moment by up to an update."""
+    """With `at`, the number of the record as a share of all: a planned moment is overshot by up to an update."""
     number = results.groupby(["schedule", "task", "seed"]).cumcount()
     return results.assign(at=number / max(int(number.max()), 1))
 
