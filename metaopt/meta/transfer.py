@@ -88,16 +88,19 @@ def train_cells(cells: Sequence[Cell], folder: Path, *, workers: int = 1, device
     """
     left = missing(cells, folder)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
+    try:
         jobs = {pool.submit(trained, cell, device): cell for cell in left}
-        try:
-            for job in as_completed(jobs):
-                store(folder, jobs[job].key(), job.result())
-                yield jobs[job]
-        except BrokenProcessPool as error:
-            raise MetaoptError("A worker died. What was finished is kept; the same command goes on.") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for job in as_completed(jobs):
+            store(folder, jobs[job].key(), job.result())
+            yield jobs[job]
+    except BrokenProcessPool as error:
+        raise MetaoptError("A worker died. What was finished is kept; the same command goes on.") from error
+    finally:  # interrupted or failed: what still runs is not waited for
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
 
 
 def _one_thread() -> None:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from studies import metaopt, tiny_study, write_study
 
+from metaopt.cli.evaluate import evaluate
+from metaopt.errors import ConfigError
 from metaopt.schedules import ScheduleArtifact, load_schedule, save_schedule
 from metaopt.search.optuna_space import read_rows
 
@@ -166,26 +169,26 @@ def test_an_evaluation_is_paired_and_its_table_follows_from_its_results(evaluate
         assert float(row["ln_ratio_low"]) <= float(row["ln_ratio"]) <= float(row["ln_ratio_high"])
 
 
-@pytest.mark.parametrize("how", [("--workers", 2), ("--ray",)], ids=str)
-def test_the_way_of_running_does_not_matter(
-    how: tuple[object, ...], tmp_path: Path, evaluated: Path, start: Path, data: Path
-) -> None:
-    done = metaopt(*evaluation(tmp_path / "out", start, data, *how))
+def test_on_ray_it_is_the_same(tmp_path: Path, evaluated: Path, start: Path, data: Path) -> None:
+    done = metaopt(*evaluation(tmp_path / "out", start, data, "--ray"))
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("results.csv", "comparison.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (evaluated / name).read_bytes()
 
 
-def test_an_evaluation_that_is_killed_goes_on(tmp_path: Path, evaluated: Path, start: Path, data: Path) -> None:
+def test_killed_it_goes_on_to_the_same_with_any_number_of_workers(
+    tmp_path: Path, evaluated: Path, start: Path, data: Path
+) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "metaopt.cli.main", *map(str, evaluation(out, start, data))]
+    again = evaluation(out, start, data, "--workers", 2)
+    command = [sys.executable, "-m", "metaopt.cli.main", *map(str, again)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as running:
         while running.poll() is None and len(list(out.glob("trainings/*.json"))) < 4:
             time.sleep(0.02)
         os.killpg(running.pid, signal.SIGKILL)
     kept = {file: file.stat().st_mtime_ns for file in out.glob("trainings/*.json")}
     assert 4 <= len(kept) < 18
-    done = metaopt(*evaluation(out, start, data))
+    done = metaopt(*again)
     assert done.returncode == 0, done.stderr
     assert (out / "results.csv").read_bytes() == (evaluated / "results.csv").read_bytes()
     assert all(file.stat().st_mtime_ns == when for file, when in kept.items())
@@ -194,18 +197,18 @@ def test_an_evaluation_that_is_killed_goes_on(tmp_path: Path, evaluated: Path, s
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (["--baselines", "statik"], "There is no baseline 'statik'; did you mean 'static'?"),
-        (["--tasks", ","], "`--tasks` must name at least one data set"),
-        (["--tasks", "digits,digits"], "Names of tasks must differ, but 'digits' is there twice"),
-        (["--static", "cosine"], "The static schedule must be a point of power_decay"),
-        (["--set", "widht=3"], "unknown key `widht`; did you mean `width`"),
+        ({"baselines": "statik"}, "There is no baseline 'statik'; did you mean 'static'?"),
+        ({"tasks": ","}, "`--tasks` must name at least one data set"),
+        ({"tasks": "digits,digits"}, "Names of tasks must differ, but 'digits' is there twice"),
+        ({"static": "cosine"}, "The static schedule must be a point of power_decay"),
+        ({"settings": ["widht=3"]}, "unknown key `widht`; did you mean `width`"),
+        ({"schedules": ["sngan", "sngan"]}, "Names of schedules and baselines must differ, but 'sngan' is there twice"),
     ],
     ids=str,
 )
-def test_what_is_refused(tmp_path: Path, changed: list[str], message: str) -> None:
-    base = {"--tasks": "digits", "--baselines": "static", "--out": str(tmp_path / "out")}
-    base |= dict(zip(changed[::2], changed[1::2], strict=True))
-    refused = metaopt("evaluate", "sngan", *(part for pair in base.items() for part in pair))
-    assert refused.returncode == 2, refused.stderr
-    assert message in refused.stderr
+def test_what_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"schedules": ["sngan"], "tasks": "digits", "baselines": "static", "static": "dcgan"}
+    with pytest.raises(ConfigError) as caught:
+        evaluate(**arguments | changed, out=tmp_path / "out")
+    assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
