@@ -1,11 +1,13 @@
 """Every loss with every network on two data sets, and the bench's own honesty check, as Markdown.
 
     python benchmarks/gan_bench.py > docs/results/gan_bench.md
+    python benchmarks/gan_bench.py --check-only --r1 0.05       # the last part alone, with another weight of R1
 
 Each pair trains for a short budget with one schedule; a row shows the FID of the untrained and of the trained generator
 beside the floor: what images drawn from the data themselves would get. The last part trains a DCGAN on 28 x 28 digits.
 """
 
+import argparse
 import multiprocessing
 import os
 import time
@@ -69,7 +71,7 @@ def trained(task: Task) -> Row:
     )
 
 
-def check_task(conditional: bool) -> Task:
+def check_task(conditional: bool, r1: float = 1.0) -> Task:
     """A DCGAN on 28 x 28 digits with the non-saturating loss, R1 and an averaged generator."""
     return Task(
         name="conditional" if conditional else "unconditional",
@@ -78,7 +80,7 @@ def check_task(conditional: bool) -> Task:
         width=32,
         z_dim=64,
         conditional=conditional,
-        r1=1.0,
+        r1=r1,
         beta1=0.0,
         beta2=0.99,
         ema=0.1,
@@ -111,9 +113,9 @@ def checked(task: Task) -> list[str]:
     return rows
 
 
-def print_check(pool: Pool) -> None:
+def print_check(pool: Pool, r1: float) -> None:
     """Two longer trainings against the floor."""
-    tasks = [check_task(conditional) for conditional in (False, True)]
+    tasks = [check_task(conditional, r1) for conditional in (False, True)]
     first = tasks[0]
     print(
         f"\n## Honesty check: DCGAN on mnist5k at 28 x 28\n\nNon-saturating loss, width {first.width},"
@@ -132,8 +134,8 @@ def print_check(pool: Pool) -> None:
         print("\n".join(rows), flush=True)
 
 
-def main() -> None:
-    """Train and print."""
+def print_pairs(pool: Pool) -> None:
+    """Each loss with each network."""
     print("# The GAN bench: each loss with each network\n\n    python benchmarks/gan_bench.py\n")
     print(
         f"torch {torch.__version__}, one CPU thread a training, {WORKERS} at once. Constant rates of"
@@ -143,15 +145,25 @@ def main() -> None:
     print("| data | network | loss | iterations | untrained FID | FID | floor | seconds | outcome |")
     print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |")
     tasks = [pair_task(data, size, network, loss) for (data, size), network, loss in product(DATA, NETWORKS, LOSSES)]
+    for row in pool.imap(trained, tasks):
+        task = row.task
+        print(
+            f"| {task.data} {task.size}x{task.size} | {task.network} | {task.loss} | {task.budget}"
+            f" | {row.untrained:.1f} | {row.fid:.1f} | {floor(task):.2f} | {row.seconds:.0f} | {row.outcome} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Train and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check-only", action="store_true", help="the honesty check alone")
+    parser.add_argument("--r1", type=float, default=1.0, help="weight of R1 in the honesty check")
+    options = parser.parse_args()
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        for row in pool.imap(trained, tasks):
-            task = row.task
-            print(
-                f"| {task.data} {task.size}x{task.size} | {task.network} | {task.loss} | {task.budget}"
-                f" | {row.untrained:.1f} | {row.fid:.1f} | {floor(task):.2f} | {row.seconds:.0f} | {row.outcome} |",
-                flush=True,
-            )
-        print_check(pool)
+        if not options.check_only:
+            print_pairs(pool)
+        print_check(pool, options.r1)
 
 
 if __name__ == "__main__":
