@@ -27,11 +27,11 @@ def draw_forest(path: Path, comparison: pd.DataFrame) -> Path:
         for part, color in ((rows[~overall], "tab:blue"), (rows[overall], "black")):
             low, high = part["ln_ratio"] - part["ln_ratio_low"], part["ln_ratio_high"] - part["ln_ratio"]
             axis.errorbar(part["ln_ratio"], part.index, xerr=[low, high], fmt="o", ms=4, capsize=2, color=color)
-        labels = [f"{baseline}: {task or 'all (IQM)'}" for baseline, task in _pairs(rows)]
+        labels = [_plain(f"{baseline}: {task or 'all (IQM)'}") for baseline, task in _pairs(rows)]
         axis.set_yticks(rows.index, labels, fontsize="small")
         axis.invert_yaxis()
         axis.axvline(0, color="gray", lw=1)
-        axis.set_title(f"{schedule}: ln(FID / FID of the baseline), left is better")
+        axis.set_title(f"{_plain(schedule)}: ln(FID / FID of the baseline), left is better")
         axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=110)
     return path
@@ -41,15 +41,18 @@ def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(rows["baseline"], rows["task"].fillna(""), strict=True))
 
 
-def draw_fids(path: Path, results: pd.DataFrame) -> Path:
-    """FID over training, one panel a task: median over seeds and the middle half; as PNG. `results`: results.csv."""
-    placed = _placed(results)
-    taken = placed[placed["fid"].notna()]
-    tasks = list(dict.fromkeys(taken["task"]))
+def draw_fids(path: Path, fids: pd.DataFrame) -> Path:
+    """FID over training, one panel a task: median over seeds and the middle half; as PNG.
+
+    Args:
+        path: where to save.
+        fids: columns `schedule`, `task`, `seed`, `at` (share of the budget) and `fid`.
+    """
+    tasks = list(dict.fromkeys(fids["task"]))
     figure = Figure(figsize=(5.2 * len(tasks) + 2.4, 4.6), layout="constrained")
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        _bands(axis, taken[taken["task"] == task], "fid")
-        axis.set_title(task)
+        _bands(axis, fids[fids["task"] == task], "fid")
+        axis.set_title(_plain(task))
         axis.set_ylabel("FID")
         axis.set_yscale("log")
     return _saved(figure, path)
@@ -78,15 +81,20 @@ def _bands(axis: Axes, results: pd.DataFrame, column: str) -> None:
     for i, (schedule, part) in enumerate(results.groupby("schedule", sort=False)):
         by = part.groupby("at")[column]
         color, dash = f"C{i % _COLORS}", _DASHES[i // _COLORS % len(_DASHES)]
-        axis.plot(by.median().index, by.median(), label=str(schedule), color=color, linestyle=dash)
+        axis.plot(by.median().index, by.median(), label=_plain(str(schedule)), color=color, linestyle=dash)
         low, high = (by.quantile(share) for share in _BAND)
         axis.fill_between(low.index, low, high, alpha=0.12, color=color, lw=0)
     axis.set_xlabel("share of the budget")
     axis.grid(alpha=0.3)
 
 
+def _plain(text: str) -> str:
+    """`text` as it is: matplotlib takes what stands between two dollars for a formula."""
+    return text.replace("$", r"\$")
+
+
 def _saved(figure: Figure, path: Path) -> Path:
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize="small")
+    lines = figure.axes[0].get_lines()  # a legend of its own leaves out names that begin with an underscore
+    figure.legend(lines, [str(line.get_label()) for line in lines], loc="outside right center", fontsize="small")
     figure.savefig(path, dpi=110)
     return path

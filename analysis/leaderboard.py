@@ -33,7 +33,7 @@ class _Trial(Protocol):
 def leaderboard(trials: Iterable[_Trial]) -> pd.DataFrame:
     """One row a trial: those that count by their score, best first, then the others by how they ended.
 
-    Columns: `trial`, `status`, `score` (mean ln FID / reference FID; lower is better), `schedule` (the published
+    Columns: `trial`, `status`, `score` (ln FID / reference FID; lower is better), `schedule` (the published
     rule that the trial is, or empty), `FID <training>` and one a parameter.
     """
     frame = pd.DataFrame([_row(trial) for trial in trials])

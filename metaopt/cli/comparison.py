@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from metaopt.analysis.evaluation import draw_controls, draw_fids, draw_forest
@@ -28,7 +29,7 @@ def write_evaluation(
     Returns the comparisons. StorageError: the disk is full, or a training is missing.
     """
     finals: dict[str, dict[TrainingId, Final]] = {}
-    rows = []
+    rows, fids = [], []
     for cell in cells:
         training = recorded(cell, out / "trainings")
         if training is None:
@@ -38,6 +39,9 @@ def write_evaluation(
         last = Final(fid=curve.fid_at(len(curve.fids) - 1), diverged=diverged)
         finals.setdefault(cell.contestant.name, {})[cell.task.name, cell.seed] = last
         rows += [_row(cell, record, diverged) for record in training.records]
+        key = {"schedule": cell.contestant.name, "task": cell.task.name, "seed": cell.seed}
+        n = cell.task.evaluations
+        fids += [key | {"at": k / n, "fid": curve.fid_at(k)} for k in range(n + 1)]
     found = [
         compare(schedule, baseline, finals, np.random.default_rng(0))
         for schedule in schedules
@@ -46,22 +50,24 @@ def write_evaluation(
     try:
         results = pd.DataFrame(rows)
         results.to_csv(out / "results.csv", index=False)
-        _write_report(out, results, found, schedules)
+        _write_report(out, results, pd.DataFrame(fids), found, schedules)
     except OSError as error:
         raise StorageError(f"{out} could not be written: {error.strerror}.") from error
     return found
 
 
-def _write_report(out: Path, results: pd.DataFrame, found: Sequence[Comparison], schedules: Sequence[str]) -> None:
+def _write_report(
+    out: Path, results: pd.DataFrame, fids: pd.DataFrame, found: Sequence[Comparison], schedules: Sequence[str]
+) -> None:
     """comparison.csv where there is something to compare with, pictures, and all of it as report.html."""
-    last = results[results["fid"].notna()].groupby(["schedule", "task", "seed"], sort=False).last().reset_index()
-    summary = last.groupby(["schedule", "task"], sort=False)["fid"].describe()[["count", "25%", "50%", "75%"]]
+    last = fids[fids["at"] == 1.0].groupby(["schedule", "task"], sort=False)["fid"]
     sections = [
         Section(
             title="FID over training",
-            text="Median over seeds, and the middle half. The table is of the last evaluation.",
-            picture=draw_fids(out / "fid.png", results),
-            table=summary.reset_index(),
+            text="Median over seeds, and the middle half; a training that diverged counts as its untrained generator "
+            "throughout. The table is of the last evaluation.",
+            picture=draw_fids(out / "fid.png", fids),
+            table=last.describe()[["count", "25%", "50%", "75%"]].reset_index(),
         ),
         Section(
             title="What the schedules set",
@@ -123,11 +129,13 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
     table = Table(title="ln(FID / FID of the baseline), paired by seed; below 0: the schedule is better")
     for name in ("schedule", "against"):
         table.add_column(name, overflow="fold")
-    for name in (*(on.task for on in comparisons[0].tasks), "all (IQM)", "P(better)"):
+    for name in (*(escape(on.task) for on in comparisons[0].tasks), "all (IQM)", "P(better)"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in comparisons:
         parts = [f"{on.ratio.estimate:+.2f}" for on in one.tasks]
-        table.add_row(one.schedule, one.rival, *parts, _text(one.overall), f"{one.improvement.estimate:.2f}")
+        table.add_row(
+            escape(one.schedule), escape(one.rival), *parts, _text(one.overall), f"{one.improvement.estimate:.2f}"
+        )
     console.print(table)
 
 

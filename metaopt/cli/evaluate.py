@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    schedules: Annotated[list[str], typer.Argument(help="schedule.json files or names of schedules.")],
+    schedules: Annotated[
+        list[str], typer.Argument(help="schedule.json files or names of schedules; NAME=FILE to call one something.")
+    ],
     tasks: Annotated[str, typer.Option(help="Data sets as for `metaopt train`, separated by commas.")],
     out: Annotated[Path, typer.Option(help="Folder for trainings, tables and pictures.")],
     baselines: Annotated[str, typer.Option(help="`all`, or names separated by commas.")] = "static",
@@ -42,9 +44,10 @@ def evaluate(
     from rich.console import Console
 
     from metaopt.cli.comparison import print_comparisons, write_evaluation
+    from metaopt.cli.train import checked_device
     from metaopt.meta.transfer import cells_of
 
-    console = Console()
+    console, device = Console(), checked_device(device)
     contestants = _contestants(schedules, baselines, static)
     problems = _tasks(tasks, settings or [])
     cells = cells_of(contestants, problems, range(first_seed, first_seed + seeds))
@@ -65,21 +68,32 @@ def evaluate(
 def _contestants(schedules: Sequence[str], baselines: str, static: str) -> list["Contestant"]:
     from metaopt.errors import ConfigError
     from metaopt.meta.rivals import rivals
-    from metaopt.meta.transfer import Contestant
     from metaopt.schedules import find_schedule
     from metaopt.schedules.families import unknown
 
     known = rivals(find_schedule(static))
-    chosen = list(known) if baselines == "all" else [name for name in baselines.split(",") if name]
+    chosen = list(known) if baselines == "all" else [name.strip() for name in baselines.split(",") if name.strip()]
     for name in chosen:
         if name not in known:
             raise ConfigError(unknown("baseline", name, known))
-    ours = [Contestant(name=(found := find_schedule(source)).name, schedule=found) for source in schedules]
+    ours = [_contestant(source) for source in schedules]
     names = [one.name for one in ours] + chosen
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"Names of schedules and baselines must differ, but {name!r} is there twice.")
+            raise ConfigError(
+                f"Names of schedules and baselines must differ, but {name!r} is there twice; give NAME=FILE."
+            )
     return ours + [known[name] for name in chosen]
+
+
+def _contestant(source: str) -> "Contestant":
+    """A schedule, under a name of one's own where the source is NAME=SOURCE."""
+    from metaopt.meta.transfer import Contestant
+    from metaopt.schedules import find_schedule
+
+    name, named, rest = source.partition("=")
+    found = find_schedule(rest if named else source)
+    return Contestant(name=name if named else found.name, schedule=found)
 
 
 def _tasks(tasks: str, settings: Sequence[str]) -> list["Task"]:
@@ -99,10 +113,15 @@ def _tasks(tasks: str, settings: Sequence[str]) -> list["Task"]:
 def _train(cells: Sequence["Cell"], out: Path, *, console: object, workers: int, ray: bool, device: str) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from metaopt.errors import StorageError
     from metaopt.meta.transfer import missing, train_cells
 
     folder = out / "trainings"
     left = len(missing(cells, folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{out} could not be written: {error.strerror}.") from error
     if ray:
         from metaopt.search.ray_grid import train_cells_on_ray
         from metaopt.search.study_spec import ResourcesSpec
@@ -110,8 +129,8 @@ def _train(cells: Sequence["Cell"], out: Path, *, console: object, workers: int,
         done = train_cells_on_ray(cells, folder, ResourcesSpec(gpu=0 if device == "cpu" else 1))
     else:
         done = train_cells(cells, folder, workers=workers, device=device)
-    columns = TextColumn("trainings"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn("trainings left"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:  # type: ignore[arg-type]
-        bar = progress.add_task("trainings", total=len(cells), completed=len(cells) - left)
+        bar = progress.add_task("trainings", total=left)
         for _ in done:
             progress.advance(bar)

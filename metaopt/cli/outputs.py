@@ -91,7 +91,7 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
     varied = _varied(rows)
     places = {number: place for place, number in enumerate(leaderboard(rows)["trial"], start=1)}
     shown = [row for row in rows if row.verdict and (places[row.number] <= _SHOWN or row.name)]
-    table = Table(title="Leaderboard (score: mean ln FID / reference FID; lower is better)")
+    table = Table(title="Leaderboard (score: ln FID / reference FID over the tasks; lower is better)")
     for name in ("#", "trial", "score", "FID"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("schedule")

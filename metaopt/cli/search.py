@@ -72,13 +72,15 @@ def _resumable(command: str) -> Iterator[None]:
 
 def _validate(running: "Search", console: "Console") -> None:
     """Choose the winner on tasks that the search has not seen, where the study asks for it."""
+    from metaopt.search.winner import FILE
+
     if not running.study.validation:
+        (running.folder / FILE).unlink(missing_ok=True)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from metaopt.cli.outputs import print_validation
     from metaopt.search.validate import validate
-    from metaopt.search.winner import FILE
 
     columns = TextColumn("validation"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:

@@ -31,7 +31,7 @@ def show(
     if artifact.budget is not None:
         lines.append(f"  budget         {artifact.budget:g} iterations")
     if artifact.score is not None:
-        lines.append(f"  score          {artifact.score:+.4f} (mean ln FID / reference FID; lower is better)")
+        lines.append(f"  score          {artifact.score:+.4f} (ln FID / reference FID over the tasks; lower is better)")
     lines += [f"  {'':<14} {score:+.4f} {name}" for name, score in artifact.baselines.items()]
     lines += [f"  {key:<14} {value}" for key, value in artifact.provenance.items()]
     note = "drawn for a balanced game, as it reads live signals" if family.closed_loop else ""

@@ -46,7 +46,7 @@ def train(
     from metaopt.training import Training, load_training
 
     chosen = load_task(task, [*(settings or []), *([] if budget is None else [f"budget={budget}"])])
-    training = Training(chosen, _schedule(schedule), seed, device=_checked_device(device))
+    training = Training(chosen, _schedule(schedule), seed, device=checked_device(device))
     identity = {"task": chosen.key(), "schedule": _text_of(schedule), "seed": seed}
     if resume:
         _check_same(out / _IDENTITY, identity)
@@ -80,7 +80,8 @@ def _schedule(name: str) -> "Schedule":
     return load_schedule(name) if name.endswith(".json") else named_schedule(name).build()
 
 
-def _checked_device(device: str) -> str:
+def checked_device(device: str) -> str:
+    """`device`, if this machine has it; ConfigError if not."""
     import torch
 
     from metaopt.errors import ConfigError

@@ -17,7 +17,8 @@ def rivals(static: NamedSchedule) -> dict[str, Contestant]:
     Args:
         static: the best schedule without feedback that was found on the meta-training tasks, a power decay.
 
-    Those named ``..._static`` take its rates and its update ratio, and are otherwise as published.
+    Those named ``..._static`` take its rates and its update ratio, and are otherwise as published; `loss_change_static`
+    sets the ratio itself.
 
     Raises:
         ConfigError: `static` is no power decay.

@@ -1,11 +1,14 @@
 """Transfer: the same trainings under several schedules, paired by seed; each is kept on disk, and found there again."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +79,16 @@ def trained(cell: Cell, device: str = "cpu") -> Recorded:
 
 
 def missing(cells: Sequence[Cell], folder: Path) -> list[Cell]:
-    """Those of `cells` that `folder` does not hold yet."""
-    return [cell for cell in cells if recorded(cell, folder) is None]
+    """Those of `cells` that `folder` does not hold yet; of equal trainings, one."""
+    unique = {cell.key(): cell for cell in cells}
+    return [cell for key, cell in unique.items() if find(folder, key) is None]
 
 
 def train_cells(cells: Sequence[Cell], folder: Path, *, workers: int = 1, device: str = "cpu") -> Iterator[Cell]:
     """Train what `folder` does not hold yet, `workers` processes of one thread each; yields each as it is kept.
 
     Raises:
-        MetaoptError: a worker died; what was finished is kept.
+        MetaoptError: a training failed or a worker died; what was finished is kept.
     """
     left = missing(cells, folder)
     context = multiprocessing.get_context("spawn")
@@ -93,7 +97,7 @@ def train_cells(cells: Sequence[Cell], folder: Path, *, workers: int = 1, device
     try:
         jobs = {pool.submit(trained, cell, device): cell for cell in left}
         for job in as_completed(jobs):
-            store(folder, jobs[job].key(), job.result())
+            store(folder, jobs[job].key(), _result(jobs[job], job))
             yield jobs[job]
     except BrokenProcessPool as error:
         raise MetaoptError("A worker died. What was finished is kept; the same command goes on.") from error
@@ -103,6 +107,25 @@ def train_cells(cells: Sequence[Cell], folder: Path, *, workers: int = 1, device
             child.terminate()
 
 
+def _result(cell: Cell, job: Future[Recorded]) -> Recorded:
+    try:
+        return job.result()
+    except (MetaoptError, BrokenProcessPool):
+        raise
+    except Exception as error:  # a user's own network, a device: anything can come out of a training
+        what = f"{cell.contestant.name} on {cell.task.name}, seed {cell.seed}"
+        raise MetaoptError(f"{what}: the training failed: {type(error).__name__}: {error}") from error
+
+
 def _one_thread() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends the pool
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its workers."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -32,7 +32,7 @@ class ScheduleArtifact:
     trained_on: tuple[str, ...] = ()
     """Names of the tasks it was learned on."""
     score: float | None = None
-    """Mean of ln(FID / FID of the reference schedule) on those tasks; < 0 is better than the reference."""
+    """ln(FID / FID of the reference) over those tasks, put together by the study's objective; < 0 is better."""
     baselines: Mapping[str, float] = field(default_factory=dict)
     """Scores of the reference and of other published rules in the same study."""
     provenance: Mapping[str, str | int | float | None] = field(default_factory=dict)

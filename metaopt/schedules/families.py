@@ -1,5 +1,6 @@
 """FAMILIES: name -> parameters with their ranges, and how to build the schedule. The one literal table."""
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from metaopt.schedules.feedback import GapAware
 from metaopt.schedules.kid_halving import KidHalving
 from metaopt.schedules.open_loop import OpenLoop
 from metaopt.schedules.parameter import Parameter, lr, number, ratio
+from metaopt.schedules.policy import LOG_LR_BOUNDS
 from metaopt.schedules.types import MAX_LR, Controls, Schedule
 
 
@@ -72,7 +74,7 @@ def _constant_ttur(controls: Controls) -> dict[str, float] | None:
 
 
 MAX_F = 10.0
-MAX_MULTIPLIER = 2.0
+MAX_MULTIPLIER = math.exp(LOG_LR_BOUNDS[1])
 """Of a residual: its base rates stay below MAX_LR by as much."""
 DECAY = (
     number("power", 0.0, 4.0, 1.0, "exponent of the decay; 0 is constant", neutral=0.0),

@@ -10,7 +10,7 @@ from metaopt.gan import LOSSES
 from metaopt.schedules import ScheduleArtifact
 from metaopt.search.folder import Manifest, read_manifest, tracking_uri, trial_uid
 from metaopt.search.optuna_space import TrialRow, read_rows
-from metaopt.search.winner import read_validation
+from metaopt.search.winner import REFERENCE, read_validation
 from metaopt.tracking import load_runs
 
 _PACKAGES = ("metaopt", "torch", "ray", "optuna", "mlflow")
@@ -26,12 +26,22 @@ def scored(rows: Sequence[TrialRow]) -> list[tuple[float, TrialRow]]:
     return sorted(pairs, key=lambda pair: (pair[0], pair[1].number))
 
 
+def chosen_trials(rows: Sequence[TrialRow], top: int) -> list[TrialRow]:
+    """What a validation trains again: the reference, and the `top` best others."""
+    return [rows[REFERENCE], *[row for _, row in scored(rows) if row.number != REFERENCE][:top]]
+
+
 def best_trial(folder: Path, rows: Sequence[TrialRow]) -> TrialRow | None:
-    """The winner of the study's validation, or else the trial with the best score; None if no trial has one."""
+    """The winner of the study's validation, or else the trial with the best score; None if no trial has one.
+
+    A validation counts as long as it is of the trials that it would be of now.
+    """
     ranking = scored(rows)
     validation = read_validation(folder)
-    if validation is not None:
-        return rows[validation.winner.trial]
+    if validation is not None and ranking:
+        now = {row.number for row in chosen_trials(rows, validation.top)}
+        if now == {one.trial for one in validation.candidates}:
+            return rows[validation.winner.trial]
     return ranking[0][1] if ranking else None
 
 
@@ -106,6 +116,7 @@ def _provenance(manifest: Manifest, row: TrialRow, runs: Mapping[str, str]) -> d
         "mlflow_run": runs.get(uid),
         "status": row.verdict.status if row.verdict else "running",
         "reference": manifest.reference,
+        "objective": manifest.spec["search"]["objective"],
         "seeds": " ".join(str(seed) for seed in manifest.seeds),
         "date": row.ended.astimezone(UTC).isoformat(timespec="seconds") if row.ended else None,
     }

@@ -41,7 +41,7 @@ class Verdict:
     status: str
     """`finished`, `collapsed`, `diverged`, `pruned` or `error`."""
     score: float | None = None
-    """Mean ln(FID / reference FID); of a diverged trial too, its untrained generators counted."""
+    """Objective of the tasks' ln(FID / reference FID); a diverged training counts as its untrained generator."""
     fids: Mapping[str, float] = field(default_factory=dict)
     """Last FID, by training."""
     reason: str = ""

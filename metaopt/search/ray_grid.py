@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
@@ -9,14 +10,19 @@ import torch
 from metaopt.errors import MetaoptError
 from metaopt.meta.reference import Recorded, store
 from metaopt.meta.transfer import Cell, missing, trained
-from metaopt.search.ray_runner import started
+from metaopt.search.ray_runner import room, started
 from metaopt.search.study_spec import ResourcesSpec
 
 
-def train_cells_on_ray(cells: Sequence[Cell], folder: Path, resources: ResourcesSpec) -> Iterator[Cell]:
-    """Train what `folder` does not hold yet, as many at once as the cluster has room for; yields each as it is kept.
+def train_cells_on_ray(
+    cells: Sequence[Cell], folder: Path, resources: ResourcesSpec, workers: int | None = None
+) -> Iterator[Cell]:
+    """Train what `folder` does not hold yet, `workers` at once (None: as many as there is room for).
+
+    Yields each as it is kept.
 
     Raises:
+        ConfigError: no node has room for one training.
         MetaoptError: a training failed, or its worker died three times; what was finished is kept.
     """
     left = missing(cells, folder)
@@ -24,9 +30,14 @@ def train_cells_on_ray(cells: Sequence[Cell], folder: Path, resources: Resources
         return
     with started():
         remote = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=2)(_trained)
+        fits = room(resources)
         device, n_threads = "cuda" if resources.gpu > 0 else "cpu", max(1, int(resources.cpu))
-        jobs = {remote.remote(cell, device, n_threads): cell for cell in left}
-        while jobs:
+        at_once = workers or fits
+        jobs: dict[Any, Cell] = {}
+        while left or jobs:
+            while left and len(jobs) < at_once:
+                cell = left.pop(0)
+                jobs[remote.remote(cell, device, n_threads)] = cell
             ready, _ = ray.wait(list(jobs), num_returns=1)
             cell = jobs.pop(ready[0])
             try:

@@ -18,9 +18,11 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from metaopt.errors import ConfigError
+from metaopt.search.jobs import Slice
 from metaopt.search.ray_trial import ERROR, JOB, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
 from metaopt.search.study import Study
+from metaopt.search.study_spec import ResourcesSpec
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -55,6 +57,10 @@ class _SessionSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if SLICE in result:
             self._guarded(lambda: self._session.on_slice(trial_id, result.pop(SLICE)))
+
+    def out_of_the_race(self, trial_id: str, part: Slice) -> bool:
+        """Whether a trial can no longer win, with `part` still to come in."""
+        return bool(self._guarded(lambda: self._session.out_of_the_race(trial_id, part)))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         result = result or {}
@@ -117,15 +123,15 @@ class _StopOnFailure(tune.Stopper):
 class _Racing(FIFOScheduler):
     """Stops a trial that can no longer win; its last slice reaches the session when Tune completes it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, searcher: _SessionSearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._session = session
+        self._searcher = searcher
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        stop = SLICE in result and self._session.out_of_the_race(trial.trial_id, result[SLICE])
+        stop = SLICE in result and self._searcher.out_of_the_race(trial.trial_id, result[SLICE])
         return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
 
 
@@ -196,7 +202,7 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_Racing(session) if study.spec.search.racing else None,
+            scheduler=_Racing(searcher) if study.spec.search.racing else None,
             num_samples=-1,
             max_concurrent_trials=_n_workers(study),
             reuse_actors=True,
@@ -215,16 +221,21 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
 
 def _n_workers(study: Study) -> int:
     """Trials at once: as asked for, or as many as the nodes have room for."""
-    search = study.spec.search
-    cpu, gpu = search.resources.cpu, search.resources.gpu
-    room = 0
+    n = room(study.spec.search.resources)
+    return n if study.spec.search.workers == "auto" else study.spec.search.workers
+
+
+def room(resources: ResourcesSpec) -> int:
+    """How many times `resources` fit into the nodes of the cluster; ConfigError if not once."""
+    cpu, gpu = resources.cpu, resources.gpu
+    n = 0
     for node in ray.nodes():
         has = node["Resources"] if node["Alive"] else {}
-        room += int(min(has.get("CPU", 0.0) / cpu, has.get("GPU", 0.0) / gpu if gpu else math.inf))
-    if room < 1:
+        n += int(min(has.get("CPU", 0.0) / cpu, has.get("GPU", 0.0) / gpu if gpu else math.inf))
+    if n < 1:
         found = ray.cluster_resources()
         raise ConfigError(
             f"One trial needs `search.resources` of {cpu:g} CPU and {gpu:g} GPU on one node, but no node has that; "
             f"all together have {found.get('CPU', 0):g} CPU and {found.get('GPU', 0):g} GPU."
         )
-    return room if search.workers == "auto" else search.workers
+    return n

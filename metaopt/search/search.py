@@ -44,6 +44,8 @@ def opened(study: Study, folder: Path, *, resume: bool) -> Iterator[Search]:
         StorageError: the disk is full or not writable; what was finished is kept.
     """
     content_hashes = [resources(task).dataset.identity for task in study.tasks]
+    for task in study.validation:
+        resources(task)
     claim(folder, manifest_of(study, content_hashes), resume=resume)
     with _disk_errors(folder), locked(folder):
         uri = tracking_uri(study.spec.tracking.uri, folder)

@@ -208,6 +208,7 @@ class Session:
             return
         for kept in (self._jobs, self._records, self._grids):
             del kept[job_id]
+        self._lost.pop(job_id, None)
         self._wall_s.pop(job_id, None)
         self._again.append(job)
 

@@ -76,6 +76,7 @@ class Study:
         A schedule.json counts by what it holds.
         """
         left_out: Any = {"description": True, "tracking": True, "validation": True, "search": {"trials", "workers"}}
+        left_out |= {"reference": True, "baselines": True, "schedule": {"start"}}
         spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -158,6 +159,7 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
     for key, value in spec.schedule.ranges.items():
         with _Located(at("schedule", "ranges", key)):
             space[key] = _range(family, key, value)
+    _check_search(spec, space, at)
     first = [_first("reference", reference, family, space, there)]
     for i, baseline in enumerate(spec.baselines):
         if baseline in [other.schedule.name for other in first]:
@@ -178,6 +180,16 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
         )
     validation = _validation(spec, tasks, at)
     return Study(spec=spec, tasks=tasks, family=family, space=space, first=tuple(first), validation=validation)
+
+
+def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[..., str]) -> None:
+    if all(where.low == where.high for where in space.values()):
+        raise ConfigError(f"{at('schedule')}: at least one parameter must have a range to search, but all are held.")
+    if spec.search.racing and spec.search.sampler == "es":
+        raise ConfigError(
+            f"{at('search', 'racing')}: `racing` must be false for the sampler `es`, which compares its pairs on "
+            "all trainings, but got true."
+        )
 
 
 def _validation(spec: StudySpec, tasks: Sequence[Task], at: Callable[..., str]) -> tuple[Task, ...]:
@@ -209,7 +221,11 @@ def _held(start: NamedSchedule, family: Family) -> dict[str, Range]:
     """What a start schedule fixes: the parameters that its own family has."""
     if as_point_of(start, family) is None:
         raise ConfigError(f"`start` must be a point of family {family.name!r}, but {start.name!r} is not.")
-    own = {parameter.name for parameter in find_family(start.family).parameters}
+    own = {
+        parameter.name
+        for family in (find_family(start.family), find_family("constant"))
+        for parameter in family.parameters
+    }
     point = as_point_of(start, family) or {}
     return {name: Range(low=value, high=value, log=False) for name, value in point.items() if name in own}
 

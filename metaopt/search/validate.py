@@ -15,7 +15,7 @@ from metaopt.gan import Task
 from metaopt.meta import Objective, TrainingCurve, TrainingId, score
 from metaopt.meta.transfer import Cell, Contestant, cells_of, missing, recorded
 from metaopt.schedules import NamedSchedule
-from metaopt.search.export import scored
+from metaopt.search.export import chosen_trials
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.ray_grid import train_cells_on_ray
 from metaopt.search.study import Study
@@ -28,27 +28,30 @@ def validate(study: Study, folder: Path, rows: Sequence[TrialRow], observe: Call
     Raises:
         MetaoptError: a training failed; StorageError: the disk is full. What was finished is kept.
     """
-    chosen = _chosen(study, rows)
+    (folder / FILE).unlink(missing_ok=True)  # until the end of this one, no validation is better than an old one
+    chosen = chosen_trials(rows, study.spec.validation.top if study.spec.validation else 0)
     contestants = [_contestant(study, row) for row in chosen]
     cells = cells_of(contestants, (*study.tasks, *study.validation), _seeds(study))
     kept = folder / "trainings"
     n_kept = len(cells) - len(missing(cells, kept))
     observe(n_kept, len(cells))
-    for done, _ in enumerate(train_cells_on_ray(cells, kept, study.spec.search.resources), start=n_kept + 1):
+    for done, _ in enumerate(
+        train_cells_on_ray(cells, kept, study.spec.search.resources, _workers(study)), start=n_kept + 1
+    ):
         observe(done, len(cells))
     found = _judged(study, chosen, cells, kept)
+    temporary = folder / f".{FILE}.tmp"
     try:
-        (folder / FILE).write_text(json.dumps([asdict(one) for one in found.candidates], indent=2), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(found), indent=2), encoding="utf-8")
+        temporary.replace(folder / FILE)
     except OSError as error:
         raise StorageError(f"{folder / FILE} could not be written: {error.strerror}.") from error
     return found
 
 
-def _chosen(study: Study, rows: Sequence[TrialRow]) -> list[TrialRow]:
-    """The reference, and the best others."""
-    top = study.spec.validation.top if study.spec.validation else 0
-    others = [row for _, row in scored(rows) if row.number != 0]
-    return [rows[0], *others[:top]]
+def _workers(study: Study) -> int | None:
+    workers = study.spec.search.workers
+    return None if workers == "auto" else workers
 
 
 def _seeds(study: Study) -> Sequence[int]:
@@ -85,4 +88,5 @@ def _judged(study: Study, chosen: Sequence[TrialRow], cells: Sequence[Cell], fol
         )
         for row in chosen
     ]
-    return Validation(candidates=sorted(found, key=lambda one: (one.validation, one.trial)))
+    candidates = sorted(found, key=lambda one: (one.validation, one.trial))
+    return Validation(candidates=candidates, top=study.spec.validation.top if study.spec.validation else 0)

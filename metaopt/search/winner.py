@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = "validation.json"
+REFERENCE = 0
+"""Number of the trial that all scores are relative to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class Validation:
     """The candidates, best first; the reference is one of them, with 0 throughout."""
 
     candidates: Sequence[Candidate]
+    top: int
+    """Trials that were trained again, besides the reference, as asked for."""
 
     @property
     def winner(self) -> Candidate:
@@ -41,7 +45,7 @@ class Validation:
 
         What a score in this search is too low by, where it is among the best.
         """
-        gaps = [one.fresh - one.search for one in self.candidates if one.search != 0.0]
+        gaps = [one.fresh - one.search for one in self.candidates if one.trial != REFERENCE]
         return math.fsum(gaps) / len(gaps) if gaps else 0.0
 
 
@@ -49,6 +53,6 @@ def read_validation(folder: Path) -> Validation | None:
     """The validation that `folder` holds; None if it holds none, or one that is not whole."""
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return Validation(candidates=[Candidate(**item) for item in content])
-    except (OSError, ValueError, TypeError):
+        return Validation(candidates=[Candidate(**item) for item in content["candidates"]], top=content["top"])
+    except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -45,8 +45,9 @@ def comparison() -> pd.DataFrame:
 @pytest.mark.parametrize("n_schedules", [1, 14])
 def test_pictures_have_something_drawn_in_them(tmp_path: Path, n_schedules: int) -> None:
     frame = results(n_schedules)
+    taken = frame[frame["fid"].notna()].assign(at=frame["progress"].round(1))
     for path in (
-        draw_fids(tmp_path / "fid.png", frame),
+        draw_fids(tmp_path / "fid.png", taken),
         draw_controls(tmp_path / "controls.png", frame),
         draw_forest(tmp_path / "forest.png", comparison()),
     ):
@@ -66,3 +67,13 @@ def test_the_page_is_whole_and_names_cannot_break_it(tmp_path: Path) -> None:
     assert page.count("<img") == 1 and "src='data:image/png;base64," in page
     assert not re.search(r"(src|href)=['\"](?!data:)", page)
     assert len(re.findall("<tr", page)) == len(table) + 1
+
+
+def test_names_of_files_cannot_break_the_pictures(tmp_path: Path) -> None:
+    names = {"s0": "a$_$b", "s1": "_best[v2]"}
+    frame = results(2).replace({"schedule": names, "task": {"a": "x$^$y"}})
+    draw_controls(tmp_path / "controls.png", frame)
+    draw_fids(tmp_path / "fid.png", frame[frame["fid"].notna()].assign(at=frame["progress"].round(1)))
+    draw_forest(tmp_path / "forest.png", comparison().assign(schedule="a$_$b", baseline="_$^$"))
+    sizes = [Image.open(tmp_path / f"{name}.png").size for name in ("controls", "fid", "forest")]
+    assert all(width > 300 and height > 100 for width, height in sizes)

@@ -47,9 +47,9 @@ def test_reference_is_trial_0_with_score_0_and_baselines_follow(finished: Path) 
     rows = read_rows(finished, "tiny")
     assert rows[0].name == "dcgan"
     assert rows[0].verdict and rows[0].verdict.score == 0.0
-    assert rows[0].params == {"lr_g": 2e-4, "lr_d": 2e-4, "update_ratio": 1.0, "power": 0.0}
+    assert rows[0].params == {"lr_g": 2e-4, "lr_d": 2e-4, "update_ratio": 1.0, "power": 0.0, "warmup": 0.0}
     assert rows[1].name == "ttur"
-    assert rows[1].params == {"lr_g": 5e-4, "lr_d": 1e-4, "update_ratio": 1.0, "power": 0.0}
+    assert rows[1].params == {"lr_g": 5e-4, "lr_d": 1e-4, "update_ratio": 1.0, "power": 0.0, "warmup": 0.0}
 
 
 def test_score_is_the_mean_log_ratio_of_the_fids_in_the_store(finished: Path) -> None:
@@ -70,9 +70,11 @@ def test_mlflow_holds_params_curves_and_artifacts_of_each_trial(finished: Path) 
         assert {name: float(run[f"params.{name}"]) for name in row.params} == row.params
         assert run["tags.metaopt.status"] == "finished"
         rates = load_curve(uri, run["run_id"], "narrow/lr_g")
-        lr, power = row.params["lr_g"], row.params["power"]
+        lr, power, warmup = (row.params[name] for name in ("lr_g", "power", "warmup"))
         for step, rate in rates:
-            assert rate == pytest.approx(lr * (1 - min(step / 60, 1)) ** power, rel=0.2, abs=lr * 0.02)
+            t = min(step / 60, 1)
+            risen = min(t / warmup, 1.0) if warmup else 1.0
+            assert rate == pytest.approx(lr * risen * (1 - t) ** power, rel=0.2, abs=lr * 0.1)
         fids = load_curve(uri, run["run_id"], "narrow/fid")
         assert [step for step, _ in fids] == [0, 30, 60]
         for key in ("loss_g", "loss_d", "lr_d", "update_ratio"):

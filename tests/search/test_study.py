@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from studies import metaopt, tiny_study, write_study
 
-from metaopt.errors import ConfigError
+from metaopt.errors import ConfigError, DataError
 from metaopt.schedules import ScheduleArtifact, load_schedule, save_schedule
 from metaopt.search import study as study_module
 from metaopt.search import yaml_file
+from metaopt.search.search import opened
 from metaopt.search.study import load_study, names_of_studies, study_schema
 
 SMALL = """\
@@ -272,9 +273,16 @@ def test_a_search_departs_from_a_start_whose_parameters_are_held(tmp_path: Path,
     assert freed.space["lr_d"].low == 2e-3
 
 
+def test_a_start_without_a_ratio_of_its_own_holds_the_ratio(tmp_path: Path) -> None:
+    space = read(tmp_path, SMALL, "schedule.family=linear_policy", "schedule.start=ttur").space
+    assert space["update_ratio"].low == space["update_ratio"].high == 1.0
+
+
 def test_the_key_of_a_study_is_of_what_its_start_holds(tmp_path: Path, decay: Path) -> None:
     overrides = ("schedule.family=residual", f"schedule.start={decay}")
     before = read(tmp_path, SMALL, *overrides).key
+    spelt = f"schedule.start={decay.parent}/../{decay.parent.name}/{decay.name}"
+    assert read(tmp_path, SMALL, overrides[0], spelt).key == before
     save_schedule(replace(load_schedule(decay), params=dict(load_schedule(decay).params) | {"power": 0.5}), decay)
     assert read(tmp_path, SMALL, *overrides).key != before
 
@@ -284,6 +292,10 @@ def test_starts_that_are_refused(tmp_path: Path, decay: Path) -> None:
         read(tmp_path, SMALL, "schedule.family=cosine", f"schedule.start={decay}")
     with pytest.raises(ConfigError, match=r"`reference` must be left out where `schedule.start` takes its place"):
         read(tmp_path, SMALL + "reference: ttur\n", "schedule.family=residual", f"schedule.start={decay}")
+    with pytest.raises(ConfigError, match="at least one parameter must have a range to search, but all are held"):
+        read(tmp_path, SMALL, "schedule.family=power_decay", f"schedule.start={decay}")
+    with pytest.raises(ConfigError, match=r"`racing` must be false for the sampler `es`"):
+        read(tmp_path, SMALL, "search.racing=true", "search.sampler=es")
     with pytest.raises(ConfigError, match=r"nothing\.json: the file cannot be read"):
         read(tmp_path, SMALL, "schedule.family=residual", "schedule.start=nothing.json")
 
@@ -312,6 +324,13 @@ def broken_data(folder: Path) -> dict[str, str]:
         f"npz:{folder}/three.npz": "3 images",
         f"folder:{images}": "broken.png",
     }
+
+
+def test_data_of_a_validation_are_looked_at_before_anything_is_written(tmp_path: Path) -> None:
+    study = read(tmp_path, VALIDATED, "validation.tasks.0={data: 'npz:missing.npz', size: 8, budget: 9}")
+    with pytest.raises(DataError, match=r"missing\.npz"), opened(study, tmp_path / "out", resume=False):
+        pass
+    assert not (tmp_path / "out").exists()
 
 
 def test_command_exits_with_2_and_writes_nothing(tmp_path: Path) -> None:
