@@ -130,7 +130,6 @@ class ScheduleController:
         """Averages of the losses of D and G as last read."""
         return self.signals.loss_gap * self._scale + self._ideal_d_loss, self.signals.g_loss * self._scale
 
-    @torch.no_grad()
     def update(self, loss: Tensor, *, real_logits: Tensor | None = None, fake_logits: Tensor | None = None) -> None:
         """Account for the update that the player of this turn has just made, and set the rates for the next one.
 
@@ -216,6 +215,7 @@ class ScheduleController:
         updates = self.d_updates if player == "d" else self.g_updates
         return updates > 0 and updates % self._signals_every == 0
 
+    @torch.no_grad()
     def _gather(self) -> None:
         """Bring the averages up to date: one transfer for all updates since the last time."""
         losses = [loss for loss, _, _ in self._unread_d]
@@ -284,9 +284,21 @@ def _numbers(*groups: list[Tensor]) -> list[list[float]]:
 
 
 def _at(signals: Signals, progress: float) -> Signals:
-    return replace(signals, progress=progress)
+    """Before each update of either player: half the time that `dataclasses.replace` takes."""
+    return Signals(
+        progress=progress,
+        loss_gap=signals.loss_gap,
+        d_sign=signals.d_sign,
+        d_accuracy=signals.d_accuracy,
+        g_loss=signals.g_loss,
+        log_grad_ratio=signals.log_grad_ratio,
+        ideal_d_loss=signals.ideal_d_loss,
+        kid_tests=signals.kid_tests,
+        kid_p=signals.kid_p,
+    )
 
 
+@torch.no_grad()
 def _log_grad_norm(optimizer: Optimizer) -> Tensor | None:
     grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     if not grads:  # cleared before `update`: unknown
