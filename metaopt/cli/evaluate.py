@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from metaopt.gan import Task
     from metaopt.meta.transfer import Cell, Contestant
 
@@ -110,7 +112,7 @@ def _tasks(tasks: str, settings: Sequence[str]) -> list["Task"]:
     return found
 
 
-def _train(cells: Sequence["Cell"], out: Path, *, console: object, workers: int, ray: bool, device: str) -> None:
+def _train(cells: Sequence["Cell"], out: Path, *, console: "Console", workers: int, ray: bool, device: str) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from metaopt.errors import StorageError
@@ -130,7 +132,7 @@ def _train(cells: Sequence["Cell"], out: Path, *, console: object, workers: int,
     else:
         done = train_cells(cells, folder, workers=workers, device=device)
     columns = TextColumn("trainings left"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console) as progress:  # type: ignore[arg-type]
+    with Progress(*columns, console=console) as progress:
         bar = progress.add_task("trainings", total=left)
         for _ in done:
             progress.advance(bar)

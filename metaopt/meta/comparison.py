@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaopt.errors import ConfigError
-from metaopt.meta.objective import TrainingId
+from metaopt.meta.objective import TrainingId, log_fid
 from metaopt.meta.statistics import Interval, iqm_interval, mean_interval, probability_of_improvement, seeds_needed
-
-_SMALLEST_FID = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ def compare(
     by_task: dict[str, list[TrainingId]] = {}
     for key in sorted(ours):
         by_task.setdefault(key[0], []).append(key)
-    logs = [[(_log(ours[key]), _log(theirs[key])) for key in keys] for keys in by_task.values()]
+    logs = [[(log_fid(ours[key].fid), log_fid(theirs[key].fid)) for key in keys] for keys in by_task.values()]
     ratios = [[a - b for a, b in part] for part in logs]
     return Comparison(
         schedule=schedule,
@@ -90,7 +88,3 @@ def compare(
             [[a for a, _ in part] for part in logs], [[b for _, b in part] for part in logs], random
         ),
     )
-
-
-def _log(final: Final) -> float:
-    return math.log(max(final.fid, _SMALLEST_FID))

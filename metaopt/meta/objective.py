@@ -15,6 +15,11 @@ TrainingId = tuple[str, int]
 _SMALLEST_FID = 1e-12
 
 
+def log_fid(fid: float) -> float:
+    """``ln FID``, of a FID >= 0; what is below 1e-12 counts as that, so that a perfect one is finite too."""
+    return math.log(max(fid, _SMALLEST_FID))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingCurve:
     """What the score needs of one training: its FIDs in order, and how it ended."""
@@ -87,8 +92,7 @@ def ratios(
     if set(curves) != set(reference):
         raise ConfigError(f"Trainings must be those of the reference {sorted(reference)}, but got {sorted(curves)}.")
     return {
-        key: math.log(max(curves[key].fid_at(evaluation), _SMALLEST_FID))
-        - math.log(max(reference[key].fid_at(evaluation), _SMALLEST_FID))
+        key: log_fid(curves[key].fid_at(evaluation)) - log_fid(reference[key].fid_at(evaluation))
         for key in sorted(curves)
     }
 

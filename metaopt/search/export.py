@@ -10,7 +10,7 @@ from metaopt.gan import LOSSES
 from metaopt.schedules import ScheduleArtifact
 from metaopt.search.folder import Manifest, read_manifest, tracking_uri, trial_uid
 from metaopt.search.optuna_space import TrialRow, read_rows
-from metaopt.search.winner import REFERENCE, read_validation
+from metaopt.search.winner import REFERENCE, Validation, read_validation
 from metaopt.tracking import load_runs
 
 _PACKAGES = ("metaopt", "torch", "ray", "optuna", "mlflow")
@@ -32,17 +32,21 @@ def chosen_trials(rows: Sequence[TrialRow], top: int) -> list[TrialRow]:
 
 
 def best_trial(folder: Path, rows: Sequence[TrialRow]) -> TrialRow | None:
-    """The winner of the study's validation, or else the trial with the best score; None if no trial has one.
-
-    A validation counts as long as it is of the trials that it would be of now.
-    """
+    """The winner of the study's validation, or else the trial with the best score; None if no trial has one."""
     ranking = scored(rows)
+    if not ranking:
+        return None
+    validation = validation_of(folder, rows)
+    return rows[validation.winner.trial] if validation else ranking[0][1]
+
+
+def validation_of(folder: Path, rows: Sequence[TrialRow]) -> Validation | None:
+    """The validation in `folder`, if it is of the trials that it would be of now."""
     validation = read_validation(folder)
-    if validation is not None and ranking:
-        now = {row.number for row in chosen_trials(rows, validation.top)}
-        if now == {one.trial for one in validation.candidates}:
-            return rows[validation.winner.trial]
-    return ranking[0][1] if ranking else None
+    if validation is None:
+        return None
+    now = {row.number for row in chosen_trials(rows, validation.top)}
+    return validation if now == {one.trial for one in validation.candidates} else None
 
 
 def study_in(folder: Path) -> Manifest:
@@ -95,13 +99,12 @@ def artifact(
         trained_on=tuple(manifest.tasks),
         score=row.verdict.score if row.verdict else None,
         baselines={other.name: score for score, other in scored(rows) if other.name},
-        provenance=_provenance(manifest, row, runs) | _validated(folder, row),
+        provenance=_provenance(manifest, row, runs) | _validated(validation_of(folder, rows), row),
     )
 
 
-def _validated(folder: Path, row: TrialRow) -> dict[str, float]:
+def _validated(validation: Validation | None, row: TrialRow) -> dict[str, float]:
     """What a validation found for this trial."""
-    validation = read_validation(folder)
     found = [one for one in validation.candidates if one.trial == row.number] if validation else []
     return {"validation_score": found[0].validation, "fresh_score": found[0].fresh} if found else {}
 

@@ -15,6 +15,7 @@ from typing import Any
 from metaopt.errors import MetaoptError, StorageError
 from metaopt.gan import LOSSES, Task
 from metaopt.meta import TrainingCurve, TrainingId, curve, outcome, score
+from metaopt.meta.objective import log_fid
 from metaopt.meta.racing import LEVEL, worse_by_chance
 from metaopt.meta.reference import Recorded, find, store, training_key
 from metaopt.schedules import ScheduleArtifact, save_schedule
@@ -24,8 +25,6 @@ from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
 from metaopt.search.study import Study
 from metaopt.tracking import Point, Status, Tracker
 from metaopt.training import Record
-
-_SMALLEST_FID = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,18 +156,16 @@ class Session:
         Paired on the trainings that it has finished. Judged whenever one has ended.
         """
         job = self._jobs[job_id]
+        if job.kind == "reference" or any(new[-1].outcome is None for new in part.records.values()):
+            return False
         best = min((row for row in self.rows() if row.state == "COMPLETE"), key=_score, default=None)
-        if job.kind == "reference" or best is None or best.verdict is None:
+        if best is None or best.verdict is None:
             return False
-        records = {i: [*self._records[job_id].get(i, []), *new] for i, new in part.records.items()}
-        if any(found[-1].outcome is None for found in records.values()):
-            return False
-        curves = {i: curve(found) for i, found in (self._records[job_id] | records).items()}
+        before = self._records[job_id]
+        records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
         differences = [
-            math.log(
-                max(_final_fid(found), _SMALLEST_FID) / max(best.verdict.fids[self.trainings.label(i)], _SMALLEST_FID)
-            )
-            for i, found in curves.items()
+            log_fid(_final_fid(curve(found))) - log_fid(best.verdict.fids[self.trainings.label(i)])
+            for i, found in records.items()
         ]
         p = worse_by_chance(differences)
         if p >= LEVEL:
