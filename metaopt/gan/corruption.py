@@ -134,13 +134,13 @@ def _with_foreign(x: Tensor, dataset: Dataset, corruption: Corruption) -> Tensor
 
 
 def _with_channels(x: Tensor, channels: int) -> Tensor:
-    """Gray as colour, or colour as gray by the luma of ITU-R BT.601: ``round(0.299 R + 0.587 G + 0.114 B)``."""
+    """Gray as colour, or colour as gray by the luma of ITU-R BT.601: ``floor(0.299 R + 0.587 G + 0.114 B + 1/2)``."""
     if channels == x.shape[1]:
         return x
     if channels == 3:
         return x.expand(-1, 3, -1, -1)
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
-    return torch.einsum("nchw,c->nhw", x.to(torch.float64), weights).round_().to(torch.uint8).unsqueeze(1)
+    red, green, blue = x.int().unbind(1)  # whole numbers: ties are the same on every machine
+    return ((299 * red + 587 * green + 114 * blue + 500) // 1000).to(torch.uint8).unsqueeze(1)
 
 
 def _with_wrong_labels(y: Tensor | None, dataset: Dataset, corruption: Corruption) -> Tensor:

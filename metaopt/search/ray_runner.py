@@ -1,5 +1,6 @@
 """Run a search on Ray Tune: our own Searcher between Tune and the session."""
 
+import gc
 import hashlib
 import logging
 import math
@@ -181,7 +182,17 @@ def started() -> Iterator[None]:
             logging.getLogger("ray").setLevel(logging.CRITICAL)
             yield
         finally:
-            ray.shutdown()
+            _shut_down()
+
+
+def _shut_down() -> None:
+    # Ray ends the whole process if another thread's garbage collection drops a reference while it shuts down
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:

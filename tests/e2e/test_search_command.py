@@ -178,13 +178,13 @@ def test_folder_of_another_study_is_refused_and_left_alone(finished: Path, tmp_p
 
 
 def test_one_worker_and_one_seed_give_the_same_study_twice(tmp_path: Path) -> None:
-    search = {"trials": 14, "seed": 3, "sampler": "tpe", "workers": 1}
+    search = {"trials": 12, "seed": 3, "sampler": "tpe", "workers": 1}
     study = write_study(tmp_path, tiny_study(search=search))
     twice = []
     for name in ("a", "b"):
         done = metaopt("search", study, "--out", tmp_path / name)
         assert done.returncode == 0, done.stderr
-        rows = check_whole(tmp_path / name, "tiny", 14, n_points=21)
+        rows = check_whole(tmp_path / name, "tiny", 12, n_points=21)
         twice.append([(row.params, row.verdict and row.verdict.scores) for row in rows])
     assert twice[0] == twice[1]
 

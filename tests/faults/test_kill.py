@@ -13,7 +13,7 @@ from studies import metaopt, tiny_study, write_study
 
 from metaopt.search.optuna_space import read_rows
 
-N_TRIALS = 16
+N_TRIALS = 12
 N_POINTS = 21
 
 

@@ -57,7 +57,7 @@ def test_independent_features_cost_the_squared_difference_of_their_spreads() -> 
     s_real = torch.tensor([0.0, 0.5, 1.0, 2.0, 10.0], dtype=torch.float64)
     s_fake = torch.tensor([1.0, 0.5, 0.0, 3.0, 8.0], dtype=torch.float64)
     d = distance(whitened(50, 5, seed=2) * s_real, whitened(70, 5, seed=3) * s_fake)
-    assert d == pytest.approx((s_real - s_fake).square().sum().item(), rel=1e-7)
+    assert d == pytest.approx((s_real - s_fake).square().sum().item(), rel=1e-5)  # a root of rounding noise
 
 
 def test_one_feature_is_the_textbook_case() -> None:

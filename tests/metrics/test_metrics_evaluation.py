@@ -127,7 +127,8 @@ def test_any_batches_give_the_same(sizes: list[int]) -> None:
     real = reference(("fid",))
     found = evaluate(torch.split(fake, sizes), real, EXTRACTOR, ("fid",), random())
     features = EXTRACTOR(fake)
-    assert found["fid"] == pytest.approx(frechet_distance(real.statistics, Moments.of(features)), rel=1e-9)
+    # with few images, roots of rounding noise remain
+    assert found["fid"] == pytest.approx(frechet_distance(real.statistics, Moments.of(features)), rel=1e-7)
     spread = float(features.double().var(0).sum() / real.statistics.covariance.trace())
     assert found["feature_spread"] == pytest.approx(spread, rel=1e-9)
 
@@ -175,7 +176,7 @@ def test_beyond_the_kept_features_moments_and_logits_go_on() -> None:
     few = evaluate([first], real, EXTRACTOR, metrics, random())
     more = evaluate([first, one], real, EXTRACTOR, metrics, random())
     features = EXTRACTOR(torch.cat([first, one]))
-    assert more["fid"] == pytest.approx(frechet_distance(real.statistics, Moments.of(features)), rel=1e-9)
+    assert more["fid"] == pytest.approx(frechet_distance(real.statistics, Moments.of(features)), rel=1e-7)
     assert more["fid"] > few["fid"]
     assert more["inception_score"] != few["inception_score"]
     assert more["mode_balance"] == few["mode_balance"]
