@@ -13,7 +13,7 @@ from studies import metaopt, tiny_study, write_study
 
 from metaopt.search.optuna_space import read_rows
 
-N_TRIALS = 12
+N_TRIALS = 24
 N_POINTS = 21
 
 
@@ -31,14 +31,14 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def start_and_kill(study: Path, out: Path, after_s: float, *, at_work: bool = True) -> None:
-    """Begin or go on with a search, and kill it `after_s` seconds after workers have begun to report, or it has."""
-    before = n_reported(out) if at_work else -1
+def start_and_kill(study: Path, out: Path, n_files: int, after_s: float) -> None:
+    """Begin or go on with a search; kill it `after_s` seconds after workers' reports have made `n_files` more files."""
+    enough = n_reported(out) + n_files
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--resume"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline and n_reported(out) == before:
-        time.sleep(0.05)
+    while process.poll() is None and time.monotonic() < deadline and n_reported(out) < enough:
+        time.sleep(0.02)
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:
@@ -65,12 +65,15 @@ def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> N
     study, out = write_study(tmp_path, content), tmp_path / "out"
     moments = random.Random(seed)
     before: dict[int, tuple[str, float | None]] = {}
-    for round_ in range(4):
-        at_work = round_ % 2 == 1
-        start_and_kill(study, out, moments.uniform(0.0, 2.5 if at_work else 12.0), at_work=at_work)
+    for while_starting in (True, False, False, False):
+        if while_starting:
+            start_and_kill(study, out, 0, moments.uniform(0.0, 12.0))
+        else:
+            start_and_kill(study, out, moments.randint(4, 10), moments.uniform(0.0, 0.3))
         after = ended(out)
         assert before.items() <= after.items(), "a finished trial was lost or run again"
         before = after
+    assert 0 < len(before) < N_TRIALS, "no kill fell into the search"
     done = metaopt("search", study, "--out", out, "--resume")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = check_whole(out, "tiny", N_TRIALS, N_POINTS)
