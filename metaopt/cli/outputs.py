@@ -1,5 +1,6 @@
 """What a finished search leaves behind and says."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -21,6 +22,7 @@ from metaopt.search.folder import grid_name, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.session import Trainings
 from metaopt.search.study import Study
+from metaopt.search.study_spec import TaskSpec
 from metaopt.search.winner import Validation
 from metaopt.tracking import register_schedule
 from metaopt.training.resources import floor
@@ -157,9 +159,7 @@ def search_command(source: str, folder: Path, overrides: Sequence[str]) -> str:
 def print_next(console: Console, folder: Path, study: Study, again: str, model_uri: str | None) -> None:
     """Where things are, and what to type next; `again` as of `search_command`."""
     schedule = folder / SCHEDULE
-    train = _typed(
-        "train", "--task", study.spec.tasks[-1].data, "--schedule", schedule, "--seed", 3, "--out", "runs/train"
-    )
+    train = train_command(study.spec.tasks[-1], schedule)
     console.print(
         f"""
 {folder}/samples.png         samples, reference against best
@@ -176,6 +176,15 @@ Follow it in your own PyTorch loop:  see "Use the schedule" in README.md""",
         markup=False,
         soft_wrap=True,
     )
+
+
+def train_command(task: TaskSpec, schedule: Path) -> str:
+    """The command that trains a task just as its study does, with `schedule`, ready to be typed."""
+    settings = task.model_dump(exclude={"data", "name"}, exclude_none=True)
+    corruption = settings.pop("corruption", {}).items()
+    settings |= {f"corruption.{key}": value for key, value in corruption}
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return _typed("train", "--task", task.data, *sets, "--schedule", schedule, "--seed", 3, "--out", "runs/train")
 
 
 def _typed(*arguments: object) -> str:

@@ -4,8 +4,10 @@ import csv
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from studies import metaopt, tiny_study, write_study
 
 from metaopt.schedules import load_schedule
 from metaopt.search.optuna_space import read_rows
+from metaopt.search.study import load_study, load_task
 from metaopt.tracking import load_curve, load_runs
 
 N_TRIALS = 6
@@ -30,7 +33,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     tasks = [
         {"data": "digits", "name": "narrow", "budget": 60, "n_samples": 100, "width": 8},
-        {"data": "digits", "name": "wide", "budget": 40, "n_samples": 100, "width": 24},
+        {
+            "data": "digits",
+            "name": "wide",
+            "budget": 40,
+            "n_samples": 100,
+            "width": 24,
+            "loss": "hinge",
+            "corruption": {"noise": 0.1},
+        },
     ]
     study = write_study(folder, tiny_study(tasks=tasks, baselines=["ttur"]))
     done = metaopt("search", study, "--out", folder / "out", "--set", f"search.trials={N_TRIALS}")
@@ -121,6 +132,18 @@ def test_best_schedule_is_a_registered_model_with_an_alias(finished: Path) -> No
     run = {run["tags.metaopt.trial_uid"]: run["run_id"] for run in load_runs(uri, "tiny")}
     assert best.provenance["mlflow_run"] == run[best.provenance["trial_uid"]]
     assert "models:/tiny@best/best_schedule.json" in (finished.parent / "said.txt").read_text()
+
+
+def test_the_printed_command_trains_just_as_the_study_did(finished: Path, tmp_path: Path) -> None:
+    said = (finished.parent / "said.txt").read_text()
+    line = next(line for line in said.splitlines() if line.startswith("Train with the schedule:"))
+    arguments = shlex.split(line)[5:]
+    arguments[arguments.index("--out") + 1] = str(tmp_path / "out")
+    done = metaopt(*arguments)
+    assert done.returncode == 0, done.stderr
+    trained = json.loads((tmp_path / "out" / "train.json").read_text())
+    task = load_study(str(finished.parent / "study.yaml")).tasks[-1]
+    assert trained["task"] == replace(task, evaluations=load_task("digits").evaluations).key()  # a study's own number
 
 
 def test_export_of_any_trial(finished: Path, tmp_path: Path) -> None:
