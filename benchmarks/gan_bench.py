@@ -11,6 +11,7 @@ import argparse
 import multiprocessing
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing.pool import Pool
@@ -113,10 +114,8 @@ def checked(task: Task) -> list[str]:
     return rows
 
 
-def print_check(pool: Pool, r1: float) -> None:
-    """Two longer trainings against the floor."""
-    tasks = [check_task(conditional, r1) for conditional in (False, True)]
-    first = tasks[0]
+def print_check(first: Task, found: Iterable[list[str]]) -> None:
+    """Two longer trainings against the floor: the first one's task, and the rows of both."""
     print(
         f"\n## Honesty check: DCGAN on mnist5k at 28 x 28\n\nNon-saturating loss, width {first.width},"
         f" rates {CHECK_RATES['lr_g']:g} falling linearly to 0, R1 of {first.r1:g}, Adam"
@@ -130,7 +129,7 @@ def print_check(pool: Pool, r1: float) -> None:
     )
     print("| GAN | iterations | FID | FID / floor | KID | precision | recall | density | coverage | modes | balance |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for rows in pool.imap(checked, tasks):
+    for rows in found:
         print("\n".join(rows), flush=True)
 
 
@@ -161,9 +160,11 @@ def main() -> None:
     parser.add_argument("--r1", type=float, default=1.0, help="weight of R1 in the honesty check")
     options = parser.parse_args()
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        tasks = [check_task(conditional, options.r1) for conditional in (False, True)]
+        found = pool.imap(checked, tasks)  # these first, as they take longest
         if not options.check_only:
             print_pairs(pool)
-        print_check(pool, options.r1)
+        print_check(tasks[0], found)
 
 
 if __name__ == "__main__":
