@@ -47,9 +47,9 @@ def _index(dataset: Dataset, batch: int, generator: torch.Generator) -> Tensor:
 
 def _taken(values: Tensor, index: Tensor) -> Tensor:
     """Rows of `values`, on the device of `index`."""
+    if values.device == index.device:
+        return values[index]
     taken = values[index.to(values.device)]
-    if taken.device == index.device:
-        return taken
     if index.device.type == "cuda":
         taken = taken.pin_memory()  # else the copy would wait for the device
     return taken.to(index.device, non_blocking=True)

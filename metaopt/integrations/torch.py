@@ -77,6 +77,7 @@ class ScheduleController:
         self.d_updates = 0
         self.g_updates = 0
         self.signals = Signals(progress=0.0, ideal_d_loss=ideal_d_loss)
+        self._finite = self.signals.finite
         self._optimizers: dict[Player, Optimizer] = {"g": optimizer_g, "d": optimizer_d}
         self._cost: dict[Player, float] = {"d": d_cost, "g": 1 - d_cost}
         self._ideal_d_loss = ideal_d_loss
@@ -149,11 +150,16 @@ class ScheduleController:
         else:
             self.g_updates += 1
             self._unread_g.append(loss.detach())
-        if self._measuring(player):
+        measuring = self._measuring(player)
+        if measuring:
             self._log_norm[player] = _log_grad_norm(self._optimizers[player])
         self._latest = player
         self._owed = after_update(self._owed, player, self.controls.update_ratio)
-        self.signals = self._read() if self.fresh else _at(self.signals, self.progress)
+        if measuring and player == "d":
+            self.signals = self._read()
+            self._finite = self.signals.finite
+        else:
+            self.signals = _at(self.signals, self.progress)
         self._follow()
 
     def observe_kid(self, p: float) -> None:
@@ -195,6 +201,7 @@ class ScheduleController:
         self._latest = state["latest"]
         self._state = tuple(state["state"])
         self.signals = replace(Signals(**state["signals"]), ideal_d_loss=self._ideal_d_loss)
+        self._finite = self.signals.finite
         lr_g, lr_d, update_ratio = state["controls"]
         self.controls = Controls(lr_g=lr_g, lr_d=lr_d, update_ratio=update_ratio)
         self._average_d = tuple(state["average_d"])
@@ -207,7 +214,7 @@ class ScheduleController:
 
     def _follow(self) -> None:
         """Set what the schedule says to the signals of this moment."""
-        if self.signals.finite:  # rates after a NaN would be NaN too: keep the last ones, the caller sees `signals`
+        if self._finite:  # rates after a NaN would be NaN too: keep the last ones, the caller sees `signals`
             self._state, self.controls = self.schedule.step(self._state, self.signals)
         self._apply()
 
@@ -218,15 +225,17 @@ class ScheduleController:
     @torch.no_grad()
     def _gather(self) -> None:
         """Bring the averages up to date: one transfer for all updates since the last time."""
+        reals = [real for _, real, _ in self._unread_d if real is not None]
+        fakes = [fake for _, _, fake in self._unread_d if fake is not None]
         losses = [loss for loss, _, _ in self._unread_d]
-        signs = _mean_signs([real for _, real, _ in self._unread_d if real is not None])
-        fakes = _mean_signs([fake for _, _, fake in self._unread_d if fake is not None])
-        numbers = iter(_numbers(losses, signs, fakes, self._unread_g))
-        of_losses, of_signs, of_fakes, of_g = (iter(next(numbers)) for _ in range(4))
+        numbers = iter(_numbers([*losses, *self._unread_g], [*reals, *fakes]))
+        of_losses, of_g, of_reals, of_fakes = (
+            iter([next(numbers) for _ in of]) for of in (losses, self._unread_g, reals, fakes)
+        )
         for _, real, fake in self._unread_d:
             loss_d, sign, accuracy = self._average_d
             loss_d = _averaged(loss_d, next(of_losses))
-            now_real = next(of_signs) if real is not None else None
+            now_real = next(of_reals) if real is not None else None
             now_fake = next(of_fakes) if fake is not None else None
             if now_real is not None:
                 sign = _averaged(sign, now_real)
@@ -269,18 +278,17 @@ def _averaged(average: float, now: float) -> float:
     return DECAY * average + (1 - DECAY) * now
 
 
-def _mean_signs(logits: list[Tensor]) -> list[Tensor]:
-    """Mean sign of each tensor, all at once where their shapes allow."""
-    if len({x.shape for x in logits}) == 1:
-        return list(torch.stack(logits).sign().flatten(1).mean(1, dtype=torch.float32))
-    return [x.sign().mean(dtype=torch.float32) for x in logits]
+def _numbers(losses: list[Tensor], logits: list[Tensor]) -> list[float]:
+    """The losses, then the mean sign of each tensor of logits: few operations and one transfer where they are alike."""
+    parts = [torch.stack(part) for part in _alike(losses)]
+    parts += [torch.stack(part).sign().reshape(len(part), -1).mean(1, dtype=torch.float32) for part in _alike(logits)]
+    return torch.cat([part.float() for part in parts]).tolist() if parts else []
 
 
-def _numbers(*groups: list[Tensor]) -> list[list[float]]:
-    """Scalars of each group as floats, in one transfer."""
-    flat = [x for group in groups for x in group]
-    numbers = iter(torch.stack([x.float() for x in flat]).tolist() if flat else [])
-    return [[next(numbers) for _ in group] for group in groups]
+def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """All together where they have one shape and type, else each alone."""
+    one = len({(x.shape, x.dtype) for x in tensors}) == 1
+    return [tensors] if one else [[x] for x in tensors]
 
 
 def _at(signals: Signals, progress: float) -> Signals:

@@ -1,6 +1,7 @@
 """One update of each player, as losses to differentiate: the loss of the task with its penalties and augmentations."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,7 @@ Classes = tuple[()] | tuple[Tensor]
 """What a player is told besides its input: nothing, or classes int64 (n,)."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DLoss:
+class DLoss(NamedTuple):
     """What comes of one look of D at real and generated images."""
 
     objective: Tensor
@@ -62,11 +62,12 @@ class Game:
         """G's loss, (), on generated images (n, C, H, H)."""
         return self.loss.g_loss(discriminator(self._augmented(fake, generator), *classes))
 
-    @torch.no_grad()
     def after_d_update(self, discriminator: nn.Module) -> None:
         """Cut D's weights to [-c, c] where the loss asks for it (Arjovsky et al. 2017, algorithm 1)."""
         clip = self.loss.weight_clip
-        if clip is not None:
+        if clip is None:
+            return
+        with torch.no_grad():
             weights = tuple(discriminator.parameters())
             torch._foreach_clamp_min_(weights, -clip)
             torch._foreach_clamp_max_(weights, clip)
