@@ -47,7 +47,7 @@ def train(
 
     chosen = load_task(task, [*(settings or []), *([] if budget is None else [f"budget={budget}"])])
     training = Training(chosen, _schedule(schedule), seed, device=checked_device(device))
-    identity = {"task": chosen.key(), "schedule": _text_of(schedule), "seed": seed}
+    identity = {"task": chosen.key(), "data": training.shared.identity, "schedule": _text_of(schedule), "seed": seed}
     if resume:
         _check_same(out / _IDENTITY, identity)
         load_training(training, out / _CHECKPOINT)

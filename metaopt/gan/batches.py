@@ -22,7 +22,7 @@ def sample_classes(dataset: Dataset, n: int, generator: torch.Generator) -> Tens
 
     DataError where there are none.
     """
-    return _taken(_classes(dataset), _index(dataset, n, generator))
+    return _taken(_classes(dataset, generator), _index(dataset, n, generator))
 
 
 def sample_labelled(dataset: Dataset, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -30,15 +30,17 @@ def sample_labelled(dataset: Dataset, batch: int, generator: torch.Generator) ->
 
     DataError where there are no classes.
     """
-    classes = _classes(dataset)
+    classes = _classes(dataset, generator)
     index = _index(dataset, batch, generator)
     return _taken(dataset.x, index), _taken(classes, index)
 
 
-def _classes(dataset: Dataset) -> Tensor:
+def _classes(dataset: Dataset, generator: torch.Generator) -> Tensor:
+    """Where the generator is, if they are there, so that nothing waits for a copy."""
     if dataset.y is None:
         raise DataError(f"{dataset.name}: images must have classes to be drawn with them, but have none.")
-    return dataset.y if dataset.y_on_device is None else dataset.y_on_device
+    there = dataset.y_on_device
+    return dataset.y if there is None or there.device.type != generator.device.type else there
 
 
 def _index(dataset: Dataset, batch: int, generator: torch.Generator) -> Tensor:

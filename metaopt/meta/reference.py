@@ -13,7 +13,6 @@ import metaopt
 from metaopt.errors import StorageError
 from metaopt.gan import Task
 from metaopt.meta.objective import TrainingCurve, curve
-from metaopt.metrics import find_features
 from metaopt.schedules import NamedSchedule
 from metaopt.training import Outcome, Record
 
@@ -32,16 +31,15 @@ class Recorded:
         return curve(self.records)
 
 
-def training_key(task: Task, schedule: NamedSchedule, seed: int, content_hash: str) -> str:
-    """Name of a training by what it is a function of: a changed task, data set or version is another one."""
+def training_key(task: Task, schedule: NamedSchedule, seed: int, identity: str) -> str:
+    """Name of a training by what it is a function of; `identity` is that of the task's resources."""
     parts: Mapping[str, Any] = {
         "task": task.key(),
-        "data": content_hash,
+        "data": identity,
         "family": schedule.family,
         "params": dict(schedule.params),
         "seed": seed,
         "version": metaopt.__version__,
-        "features": find_features(task.features).version,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

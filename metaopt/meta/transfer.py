@@ -52,7 +52,7 @@ class Cell:
     def key(self) -> str:
         """Name of the training by what it is a function of; loads the task's data."""
         task = self.trained_task
-        return training_key(task, self.contestant.schedule, self.seed, resources(task).dataset.identity)
+        return training_key(task, self.contestant.schedule, self.seed, resources(task).identity)
 
 
 def cells_of(contestants: Sequence[Contestant], tasks: Sequence[Task], seeds: Sequence[int]) -> list[Cell]:

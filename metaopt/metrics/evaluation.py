@@ -37,11 +37,12 @@ class Sample:
         return self.features if self.moments is None else self.moments
 
     @property
-    def variance(self) -> float:
-        """Trace of the covariance of the features."""
-        if self.moments is None:
-            return float(self.features.double().var(dim=0).sum())
-        return float(self.moments.covariance.trace())
+    def covariance(self) -> Tensor:
+        """Of the features, float64 ``(d, d)``; of d images or fewer ``(n, n)``, with the same non-zero eigenvalues."""
+        if self.moments is not None:
+            return self.moments.covariance
+        centred = self.features.double() - self.features.double().mean(0)
+        return centred @ centred.T / (len(centred) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,10 +138,11 @@ def evaluate(
     metrics: Sequence[str],
     generator: Generator,
 ) -> dict[str, float]:
-    """Each number of `metrics` by its key, and `feature_spread`, from one pass over the generated images.
+    """Each number of `metrics` by its key, `feature_spread` and `feature_rank`, from one pass over generated images.
 
-    `feature_spread` is the trace of the covariance of generated features over that of real ones, >= 0. All are NaN
-    where a feature is not finite.
+    `feature_spread` is the trace of the covariance S of generated features over that of real ones, >= 0;
+    `feature_rank` the same of the participation ratio ``(tr S)^2 / tr S^2``, the number of directions that features
+    vary in: of k images shown again and again it is at most k - 1. All are NaN where a feature is not finite.
 
     Args:
         batches: uint8 ``(n_i, c, h, w)``.
@@ -151,11 +153,19 @@ def evaluate(
     """
     sample = _sample(batches, extractor)
     keys = [key for name in metrics for key in METRICS[name].keys]
-    if not math.isfinite(sample.variance):
-        return dict.fromkeys([*keys, "feature_spread"], math.nan)
+    spread, rank = _spread_and_rank(sample.covariance)
+    if not math.isfinite(spread):
+        return dict.fromkeys([*keys, "feature_spread", "feature_rank"], math.nan)
     values = [value for name in metrics for value in METRICS[name].measure(real, sample, generator)]
-    spread = sample.variance / float(real.statistics.covariance.trace())
-    return {**dict(zip(keys, values, strict=True)), "feature_spread": spread}
+    spread_real, rank_real = _spread_and_rank(real.statistics.covariance)
+    diversity = {"feature_spread": spread / spread_real, "feature_rank": rank / rank_real}
+    return {**dict(zip(keys, values, strict=True)), **diversity}
+
+
+def _spread_and_rank(covariance: Tensor) -> tuple[float, float]:
+    """Trace and participation ratio; a rank of 0 where nothing varies."""
+    spread = float(covariance.trace())
+    return spread, spread**2 / float(covariance.square().sum()) if spread > 0 else 0.0
 
 
 def _sample(batches: Iterable[Tensor], extractor: FeatureExtractor) -> Sample:

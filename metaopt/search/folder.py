@@ -12,7 +12,6 @@ from typing import Any
 
 import metaopt
 from metaopt.errors import ConfigError, StorageError
-from metaopt.metrics import find_features
 from metaopt.search.study import Study
 
 MANIFEST = "study.json"
@@ -75,10 +74,9 @@ class Manifest:
     """The study file as it was read, overrides applied."""
 
 
-def manifest_of(study: Study, content_hashes: Sequence[str]) -> Manifest:
-    """The manifest of a study whose tasks' images have those hashes."""
-    features = [find_features(task.features).version for task in study.tasks]
-    parts = [[task.key() for task in study.tasks], list(content_hashes), features, metaopt.__version__]
+def manifest_of(study: Study, identities: Sequence[str]) -> Manifest:
+    """The manifest of a study whose tasks' resources have those identities."""
+    parts = [[task.key() for task in study.tasks], list(identities), metaopt.__version__]
     return Manifest(
         name=study.name,
         key=study.key,

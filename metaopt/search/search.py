@@ -43,10 +43,10 @@ def opened(study: Study, folder: Path, *, resume: bool) -> Iterator[Search]:
         ConfigError: the data cannot be used, or the folder is another study's, or in use.
         StorageError: the disk is full or not writable; what was finished is kept.
     """
-    content_hashes = [resources(task).dataset.identity for task in study.tasks]
+    identities = [resources(task).identity for task in study.tasks]
     for task in study.validation:
         resources(task)
-    claim(folder, manifest_of(study, content_hashes), resume=resume)
+    claim(folder, manifest_of(study, identities), resume=resume)
     with _disk_errors(folder), locked(folder):
         uri = tracking_uri(study.spec.tracking.uri, folder)
         tracker = open_tracker(uri, study.name, folder / "spool")
@@ -56,7 +56,7 @@ def opened(study: Study, folder: Path, *, resume: bool) -> Iterator[Search]:
                 params={"family": study.family.name, "reference": study.reference.schedule.name},
                 tags={"metaopt.study": study.name, "metaopt.study_key": study.key},
             )
-            session = Session(study, folder, content_hashes, Proposals(folder, study), tracker)
+            session = Session(study, folder, identities, Proposals(folder, study), tracker)
             yield Search(study=study, folder=folder, tracking_uri=uri, tracker=tracker, session=session)
             status = "FINISHED"
         except KeyboardInterrupt:

@@ -65,7 +65,7 @@ class Session:
         self,
         study: Study,
         folder: Path,
-        content_hashes: Sequence[str],
+        identities: Sequence[str],
         proposals: Proposals,
         tracker: Tracker,
     ) -> None:
@@ -74,7 +74,7 @@ class Session:
         Args:
             study: the study.
             folder: its folder, claimed and locked by the caller.
-            content_hashes: of each task's data set.
+            identities: of each task's resources.
             proposals: the record of trials.
             tracker: where numbers go.
         """
@@ -85,7 +85,7 @@ class Session:
                 self.trainings.task(i),
                 study.reference.schedule,
                 self.trainings.id(i)[1],
-                content_hashes[i // len(study.spec.seeds)],
+                identities[i // len(study.spec.seeds)],
             )
             for i in range(len(self.trainings))
         ]

@@ -18,6 +18,8 @@ COLLAPSE_GRACE = 0.1
 
 MIN_FEATURE_SPREAD = 0.1
 """Variance of generated over that of real features below which modes are missing."""
+MIN_FEATURE_RANK = 0.15
+"""The same of the directions that features vary in: two images again and again have 0.1, one class has 0.35 or more."""
 SPREAD_GRACE = 0.5
 """Share of the budget before which the features of a generator may still be alike."""
 SATURATED_ACCURACY = 0.99
@@ -62,16 +64,21 @@ def collapsed(fake_spread: float, real_spread: float, progress: float) -> Findin
     return Outcome.COLLAPSED, f"spread of generated images {fake_spread / real_spread:.2g} of the real ones'"
 
 
-def lost_modes(feature_spread: float, progress: float) -> str:
+def lost_modes(feature_spread: float, feature_rank: float, progress: float) -> str:
     """A warning where generated images are far less diverse than real ones; else "".
 
     Args:
         feature_spread: trace of the covariance of generated over that of real features.
+        feature_rank: the same of their participation ratios.
         progress: share of the budget spent.
     """
-    if progress < SPREAD_GRACE or not feature_spread < MIN_FEATURE_SPREAD:
+    if progress < SPREAD_GRACE:
         return ""
-    return f"mode collapse: feature_spread {feature_spread:.2g} of the real images'"
+    if feature_spread < MIN_FEATURE_SPREAD:
+        return f"mode collapse: feature_spread {feature_spread:.2g} of the real images'"
+    if feature_rank < MIN_FEATURE_RANK:
+        return f"mode collapse: feature_rank {feature_rank:.2g} of the real images'"
+    return ""
 
 
 def saturated(signals: Signals, ideal_d_loss: float) -> str:

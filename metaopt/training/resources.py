@@ -1,5 +1,7 @@
 """What all trainings of a task share and a worker keeps warm: images on the device, what they are compared with."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,6 +31,8 @@ class Resources:
     real: RealReference
     """What generated images are compared with: the clean images, in features."""
     extractor: FeatureExtractor
+    identity: str
+    """SHA-256, in hex, over the images that are trained on, those of the comparison, and the features."""
     spread: float
     """Mean over pixels of the standard deviation over images, of images in [-1, 1]; > 0."""
 
@@ -81,7 +85,9 @@ def _load(
     found = spread(to_unit(some))
     if found == 0:
         raise DataError(f"{dataset.name}: images must differ, but all {len(dataset):,} are the same.")
-    return Resources(dataset=dataset, real=real, extractor=extractor, spread=found)
+    parts = [dataset.identity, clean.identity, extractor.version]
+    identity = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return Resources(dataset=dataset, real=real, extractor=extractor, identity=identity, spread=found)
 
 
 @lru_cache(maxsize=8)

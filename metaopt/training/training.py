@@ -136,7 +136,7 @@ class Training:
         """All that changes: tensors and plain values."""
         return {
             "task": self.task.key(),
-            "data": self.shared.dataset.identity,
+            "data": self.shared.identity,
             "seed": self.seed,
             "n_records": self.n_records,
             "finding": None if self.finding is None else [str(self.finding[0]), self.finding[1]],
@@ -277,7 +277,8 @@ class Training:
             measures = self.measures()
             if not math.isfinite(measures.get("fid", math.nan)):
                 self.finding, measures = (Outcome.DIVERGED, "non-finite samples"), {}
-            self._warn(lost_modes(measures.pop("feature_spread", 1.0), controller.progress))
+            relative_spread, relative_rank = (measures.pop(f"feature_{of}", 1.0) for of in ("spread", "rank"))
+            self._warn(lost_modes(relative_spread, relative_rank, controller.progress))
         warning = "; ".join(self.warnings.values())
         self.warnings.clear()
         self.n_records += 1

@@ -1,6 +1,7 @@
 """Batches: the generator alone decides what is drawn, wherever the images are."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,6 +28,14 @@ def test_images_and_their_classes_belong_together(device: str) -> None:
         assert torch.equal(images[:, 0, 0, 0].long() * 3, classes)
         assert torch.equal(images, sample_batch(there, 500, torch.Generator(device).manual_seed(5)))
         assert torch.equal(classes, sample_classes(there, 500, torch.Generator(device).manual_seed(5)))
+
+
+def test_classes_are_drawn_where_the_generator_is() -> None:
+    """Images that stay on the host have a generator there, and classes on a device would have to come back first."""
+    data = _numbered(200, torch.arange(200))
+    streamed = replace(data, y_on_device=torch.empty(200, dtype=torch.int64, device="meta"))
+    _, classes = sample_labelled(streamed, 50, torch.Generator().manual_seed(5))
+    assert torch.equal(classes, sample_labelled(data, 50, torch.Generator().manual_seed(5))[1])
 
 
 @pytest.mark.parametrize("device", DEVICES)

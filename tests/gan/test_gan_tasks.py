@@ -92,6 +92,11 @@ def test_the_key_is_the_same_for_ever() -> None:
             {"size": 10, "network": "dcgan"},
             r"needs a `size` that is a multiple of 4 in .*but got 10",
         ),
+        (
+            {"network": "my_networks:make_pair", "norm_d": "batch"},
+            "`norm_d` must be left out with a network of your own",
+        ),
+        ({"network": "my_networks:make_pair", "spectral_norm": False}, "got spectral_norm=False"),
         ({"width": 0}, "`width >= 1` must hold, but got width=0"),
         ({"z_dim": 0}, "`z_dim >= 1` must hold, but got z_dim=0"),
         ({"batch": 1}, "`batch >= 2` must hold, but got batch=1"),

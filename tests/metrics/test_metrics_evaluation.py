@@ -57,6 +57,12 @@ def test_the_table_names_every_number_once() -> None:
     ]
 
 
+def _rank(covariance: Tensor) -> float:
+    """Participation ratio, from the eigenvalues."""
+    eigenvalues = torch.linalg.eigvalsh(covariance)
+    return float(eigenvalues.sum() ** 2 / eigenvalues.square().sum())
+
+
 def test_each_number_is_that_of_its_function() -> None:
     real, (fake, _) = reference(), images(300, seed=1, level=10)
     found = evaluate(torch.split(fake, 70), real, EXTRACTOR, ALL, random())
@@ -79,6 +85,7 @@ def test_each_number_is_that_of_its_function() -> None:
         "modes": shown.reached,
         "mode_balance": shown.balance,
         "feature_spread": float(features.double().var(0).sum() / real.features.double().var(0).sum()),
+        "feature_rank": _rank(features.double().T.cov()) / _rank(real.statistics.covariance),
     }
     assert found == pytest.approx(expected, rel=1e-9)
 
@@ -88,7 +95,7 @@ def test_the_real_images_are_perfect() -> None:
     found = evaluate([images(400, seed=0)[0]], real, EXTRACTOR, ALL, random())
     assert found["fid"] == pytest.approx(0, abs=1e-9 * float(real.statistics.covariance.trace()))
     assert (found["precision"], found["recall"], found["coverage"], found["modes"]) == (1, 1, 1, 4)
-    assert found["feature_spread"] == pytest.approx(1)
+    assert (found["feature_spread"], found["feature_rank"]) == (pytest.approx(1), pytest.approx(1))
     assert found["mode_balance"] > 0.99
 
 
@@ -131,11 +138,26 @@ def test_any_batches_give_the_same(sizes: list[int]) -> None:
     assert found["fid"] == pytest.approx(frechet_distance(real.statistics, Moments.of(features)), rel=1e-7)
     spread = float(features.double().var(0).sum() / real.statistics.covariance.trace())
     assert found["feature_spread"] == pytest.approx(spread, rel=1e-9)
+    assert found["feature_rank"] == pytest.approx(
+        _rank(features.double().T.cov()) / _rank(real.statistics.covariance), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("n", [4, 100])
+def test_k_images_again_and_again_vary_in_fewer_than_k_directions(n: int) -> None:
+    real, (some, _) = reference(), images(3, seed=4)
+    ranks = []
+    for k in (1, 2, 3):
+        found = evaluate([some[torch.arange(n) % k]], real, EXTRACTOR, ("fid",), random())
+        ranks.append(found["feature_rank"] * _rank(real.statistics.covariance))
+    assert ranks[0] == pytest.approx(0, abs=1e-9)
+    assert ranks[1] == pytest.approx(1, rel=1e-9)
+    assert 1 < ranks[2] <= 2
 
 
 def test_only_what_is_asked_for() -> None:
     found = evaluate([images(40, seed=4)[0]], reference(("fid", "kid")), EXTRACTOR, ("fid", "kid"), random())
-    assert list(found) == ["fid", "kid", "feature_spread"]
+    assert list(found) == ["fid", "kid", "feature_spread", "feature_rank"]
 
 
 def test_the_generator_draws_kid_alone() -> None:
@@ -162,7 +184,8 @@ class _Diverged(Quarters):
 @pytest.mark.parametrize("n", [3, 100])
 def test_features_that_are_not_finite_give_nan_everywhere(value: float, n: int) -> None:
     found = evaluate([images(n, seed=6)[0]], reference(), _Diverged(value), ALL, random())
-    assert set(found) == {key for metric in METRICS.values() for key in metric.keys} | {"feature_spread"}
+    always = {"feature_spread", "feature_rank"}
+    assert set(found) == {key for metric in METRICS.values() for key in metric.keys} | always
     assert all(math.isnan(each) for each in found.values())
 
 

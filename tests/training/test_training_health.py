@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from tiny import N_RECORDS, constant, exact, tiny_task, trained
+from torch import Tensor
 
 from metaopt.schedules import Signals
 from metaopt.training import Outcome, Training, load_training, save_training
@@ -12,6 +13,7 @@ from metaopt.training.health import (
     COLLAPSE_GRACE,
     MAX_GRAD_NORM,
     MAX_LOSS,
+    MIN_FEATURE_RANK,
     MIN_FEATURE_SPREAD,
     MIN_SPREAD,
     MIN_TURNS,
@@ -202,9 +204,10 @@ def test_saturation_needs_a_d_that_is_always_right_and_a_loss_near_nothing() -> 
 
 
 def test_lost_modes_thresholds() -> None:
-    assert lost_modes(MIN_FEATURE_SPREAD, 1.0) == ""
-    assert lost_modes(0.05, math.nextafter(SPREAD_GRACE, 0)) == ""
-    assert lost_modes(0.05, SPREAD_GRACE) == "mode collapse: feature_spread 0.05 of the real images'"
+    assert lost_modes(MIN_FEATURE_SPREAD, MIN_FEATURE_RANK, 1.0) == ""
+    assert lost_modes(0.05, 0.05, math.nextafter(SPREAD_GRACE, 0)) == ""
+    assert lost_modes(0.05, 1.0, SPREAD_GRACE) == "mode collapse: feature_spread 0.05 of the real images'"
+    assert lost_modes(1.0, 0.05, SPREAD_GRACE) == "mode collapse: feature_rank 0.05 of the real images'"
 
 
 def test_oscillation_counts_changes_of_the_lead() -> None:
@@ -243,6 +246,27 @@ def test_a_generator_that_makes_nearly_one_image_is_seen_in_its_features() -> No
     found = _warnings(training)
     assert found and all(text.startswith("mode collapse: feature_spread") for text in found)
     assert training.finding == (Outcome.FINISHED, "")
+
+
+def test_a_generator_that_makes_two_images_is_seen_in_its_features() -> None:
+    """Its images are far apart, so that their spread is that of a healthy one."""
+    training = Training(tiny_task(budget=100), constant(lr_g=1e-8, lr_d=1e-8), 0)
+    x = training.shared.dataset.x[[3, 1]] / 127.5 - 1
+    training.generator = _Shows(x)
+    found = _warnings(training)
+    assert found and all(text.startswith("mode collapse: feature_rank") for text in found)
+    assert training.finding == (Outcome.FINISHED, "")
+
+
+class _Shows(torch.nn.Module):
+    """One of some images, by the sign of the first latent."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.images = torch.nn.Parameter(images)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.images[(z[:, 0] > 0).long()]
 
 
 @pytest.mark.parametrize(("network", "lr"), [("mlp", 2e-3), ("dcgan", 2e-4)])

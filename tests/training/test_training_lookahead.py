@@ -1,5 +1,6 @@
 """Lookahead-Minmax: its closed form, when it acts, and that nothing changes where it is off."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +53,24 @@ def _weights(training: Training) -> dict[str, list[Tensor]]:
     return {name: [p.detach().clone() for p in player.parameters()] for name, player in players.items()}
 
 
+def _noting(training: Training, name: str, fast: dict[str, list[Tensor]]) -> Callable[[], None]:
+    """The step of a player's optimizer, noting the weights that it leaves."""
+    step = getattr(training, f"_step_{name}")
+
+    def noting() -> None:
+        step()
+        fast[name] = _weights(training)[name]
+
+    return noting
+
+
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])
 def test_both_players_step_back_at_every_kth_update_of_g_and_only_then(ratio: float) -> None:
     """What the optimizers did is noted after each of their steps, and the slow weights are followed by hand."""
     training = Training(tiny_task(lookahead=3, network="dcgan", width=4), constant(update_ratio=ratio), 0)
     slow, fast = _weights(training), _weights(training)
     for name in "gd":
-
-        def noting(step: Any = getattr(training, f"_step_{name}"), name: str = name) -> None:
-            step()
-            fast[name] = _weights(training)[name]
-
-        setattr(training, f"_step_{name}", noting)
+        setattr(training, f"_step_{name}", _noting(training, name, fast))
     while training.controller.g_updates < 10:
         turn = training.controller.turn
         training._update_d() if turn == "d" else training._update_g()
