@@ -1,5 +1,6 @@
 """Pictures of `metaopt evaluate`: who is better where, FID over training, and what the schedules set."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -41,17 +42,19 @@ def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(rows["baseline"], rows["task"].fillna(""), strict=True))
 
 
-def draw_fids(path: Path, fids: pd.DataFrame) -> Path:
+def draw_fids(path: Path, fids: pd.DataFrame, floors: Mapping[str, float]) -> Path:
     """FID over training, one panel a task: median over seeds and the middle half; as PNG.
 
     Args:
         path: where to save.
         fids: columns `schedule`, `task`, `seed`, `at` (share of the budget) and `fid`.
+        floors: FID of real images, by task.
     """
     tasks = list(dict.fromkeys(fids["task"]))
     figure = Figure(figsize=(5.2 * len(tasks) + 2.4, 4.6), layout="constrained")
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         _bands(axis, fids[fids["task"] == task], "fid")
+        axis.axhline(floors[task], color="black", lw=1, linestyle=":")
         axis.set_title(_plain(task))
         axis.set_ylabel("FID")
         axis.set_yscale("log")

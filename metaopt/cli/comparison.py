@@ -1,6 +1,6 @@
 """What an evaluation leaves behind and says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from metaopt.meta.objective import TrainingId
 from metaopt.meta.statistics import Interval
 from metaopt.meta.transfer import Cell, recorded
 from metaopt.training import Outcome, Record
+from metaopt.training.resources import floor
 
 
 def write_evaluation(
@@ -50,24 +51,31 @@ def write_evaluation(
     try:
         results = pd.DataFrame(rows)
         results.to_csv(out / "results.csv", index=False)
-        _write_report(out, results, pd.DataFrame(fids), found, schedules)
+        floors = {cell.task.name: floor(cell.task) for cell in cells}
+        _write_report(out, results, pd.DataFrame(fids), found, schedules, floors)
     except OSError as error:
         raise StorageError(f"{out} could not be written: {error.strerror}.") from error
     return found
 
 
 def _write_report(
-    out: Path, results: pd.DataFrame, fids: pd.DataFrame, found: Sequence[Comparison], schedules: Sequence[str]
+    out: Path,
+    results: pd.DataFrame,
+    fids: pd.DataFrame,
+    found: Sequence[Comparison],
+    schedules: Sequence[str],
+    floors: Mapping[str, float],
 ) -> None:
     """comparison.csv where there is something to compare with, pictures, and all of it as report.html."""
-    last = fids[fids["at"] == 1.0].groupby(["schedule", "task"], sort=False)["fid"]
+    last = fids[fids["at"] == 1.0].groupby(["schedule", "task"], sort=False)["fid"].describe().reset_index()
+    last["floor"] = last["task"].map(floors)
     sections = [
         Section(
             title="FID over training",
             text="Median over seeds, and the middle half; a training that diverged counts as its untrained generator "
-            "throughout. The table is of the last evaluation.",
-            picture=draw_fids(out / "fid.png", fids),
-            table=last.describe()[["count", "25%", "50%", "75%"]].reset_index(),
+            "throughout. Dotted: the floor, which as many real images have. The table is of the last evaluation.",
+            picture=draw_fids(out / "fid.png", fids, floors),
+            table=last[["schedule", "task", "count", "25%", "50%", "75%", "floor"]],
         ),
         Section(
             title="What the schedules set",

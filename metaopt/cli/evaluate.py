@@ -46,6 +46,7 @@ def evaluate(
     from rich.console import Console
 
     from metaopt.cli.comparison import print_comparisons, write_evaluation
+    from metaopt.cli.outputs import print_floors
     from metaopt.cli.train import checked_device
     from metaopt.meta.transfer import cells_of
 
@@ -64,6 +65,7 @@ def evaluate(
     _train(cells, out, console=console, workers=workers, ray=ray, device=device)
     comparisons = write_evaluation(out, cells, names[: len(schedules)], names[len(schedules) :])
     print_comparisons(console, comparisons)
+    print_floors(console, problems)
     console.print(f"Tables and pictures in {out}; open {out / 'report.html'}", highlight=False, markup=False)
 
 

@@ -10,6 +10,8 @@ from metaopt.analysis.evaluation import draw_controls, draw_fids, draw_forest
 from metaopt.analysis.report import Section, write_report
 from PIL import Image
 
+FLOORS = {"a": 2.0, "b": 3.0}
+
 
 def results(n_schedules: int) -> pd.DataFrame:
     """Records as in results.csv: three evaluations of ten records, FIDs at each tenth."""
@@ -47,7 +49,7 @@ def test_pictures_have_something_drawn_in_them(tmp_path: Path, n_schedules: int)
     frame = results(n_schedules)
     taken = frame[frame["fid"].notna()].assign(at=frame["progress"].round(1))
     for path in (
-        draw_fids(tmp_path / "fid.png", taken),
+        draw_fids(tmp_path / "fid.png", taken, FLOORS),
         draw_controls(tmp_path / "controls.png", frame),
         draw_forest(tmp_path / "forest.png", comparison()),
     ):
@@ -73,7 +75,8 @@ def test_names_of_files_cannot_break_the_pictures(tmp_path: Path) -> None:
     names = {"s0": "a$_$b", "s1": "_best[v2]"}
     frame = results(2).replace({"schedule": names, "task": {"a": "x$^$y"}})
     draw_controls(tmp_path / "controls.png", frame)
-    draw_fids(tmp_path / "fid.png", frame[frame["fid"].notna()].assign(at=frame["progress"].round(1)))
+    taken = frame[frame["fid"].notna()].assign(at=frame["progress"].round(1))
+    draw_fids(tmp_path / "fid.png", taken, FLOORS | {"x$^$y": 1.0})
     draw_forest(tmp_path / "forest.png", comparison().assign(schedule="a$_$b", baseline="_$^$"))
     sizes = [Image.open(tmp_path / f"{name}.png").size for name in ("controls", "fid", "forest")]
     assert all(width > 300 and height > 100 for width, height in sizes)

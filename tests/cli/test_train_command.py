@@ -14,6 +14,8 @@ from PIL import Image
 from studies import metaopt
 
 from metaopt.schedules import ScheduleArtifact, save_schedule
+from metaopt.search.study import load_task
+from metaopt.training.resources import floor
 
 QUICK = ("--budget", 200)
 
@@ -43,7 +45,8 @@ def test_a_schedule_file_is_followed_and_everything_is_written(tmp_path: Path) -
     assert len(grids) == 5
     with Image.open(out / grids[-1]) as grid:
         assert grid.size == (8 * 32 + 9 * 2, 8 * 32 + 9 * 2)
-    assert f"FID {float(str(rows[-1]['fid'])):.2f}" in done.stdout
+    measured = f"FID {float(str(rows[-1]['fid'])):.2f} (1000 samples, small features, floor "
+    assert f"{measured}{floor(load_task('digits')):.2f})" in done.stdout
 
 
 def test_killed_and_resumed_gives_the_same_records(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -20,7 +21,9 @@ from metaopt.meta.transfer import Cell, Contestant, train_cells
 from metaopt.schedules import BASELINES, ScheduleArtifact, load_schedule, save_schedule
 from metaopt.search.export import best_trial, scored
 from metaopt.search.optuna_space import read_rows
+from metaopt.search.study import load_task
 from metaopt.tracking import load_runs
+from metaopt.training.resources import floor
 
 SMALL = {"budget": 60, "n_samples": 100, "width": 8}
 
@@ -186,6 +189,9 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, start: Path, data: Path)
     done = metaopt(*evaluation(out, start, data))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ln(FID / FID of the baseline)" in done.stdout
+    own = floor(load_task(f"npz:{data}", ["size=8", "n_samples=100"]))
+    assert re.search(rf"FID floor, .*\bmine {own:.2f}", " ".join(done.stdout.split()))
+    assert f">{own:.4g}<" in (out / "report.html").read_text()
     return out
 
 
