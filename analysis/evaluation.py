@@ -1,6 +1,6 @@
 """Pictures of `metaopt evaluate`: who is better where, FID over training, and what the schedules set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +58,28 @@ def draw_fids(path: Path, fids: pd.DataFrame, floors: Mapping[str, float]) -> Pa
         axis.set_title(_plain(task))
         axis.set_ylabel("FID")
         axis.set_yscale("log")
+    return _saved(figure, path)
+
+
+def draw_equivalence(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]], worth: pd.DataFrame) -> Path:
+    """Expected best ln FID of k tuning trials, one panel a task, and a line for each schedule; as PNG.
+
+    Args:
+        path: where to save.
+        curves: task -> (k, expected best).
+        worth: columns `schedule`, `task` and `ln_fid`.
+    """
+    figure = Figure(figsize=(5.2 * len(curves) + 2.4, 4.6), layout="constrained")
+    for axis, (task, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        axis.plot(*zip(*curve, strict=True), color="black", label="tuned on the task")
+        for i, row in enumerate(worth[worth["task"] == task].itertuples()):
+            color, dash = f"C{i % _COLORS}", _DASHES[i // _COLORS % len(_DASHES)]
+            axis.axhline(row.ln_fid, label=_plain(str(row.schedule)), color=color, linestyle=dash)
+        axis.set_xscale("log")
+        axis.set_xlabel("trials")
+        axis.set_ylabel("ln FID")
+        axis.set_title(_plain(task))
+        axis.grid(alpha=0.3)
     return _saved(figure, path)
 
 

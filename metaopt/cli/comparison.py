@@ -1,5 +1,6 @@
 """What an evaluation leaves behind and says."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,23 +12,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from metaopt.analysis.evaluation import draw_controls, draw_fids, draw_forest
+from metaopt.analysis.evaluation import draw_controls, draw_equivalence, draw_fids, draw_forest
 from metaopt.analysis.report import Section, write_report
 from metaopt.errors import StorageError
 from metaopt.meta.comparison import Comparison, Final, compare
-from metaopt.meta.objective import TrainingId
-from metaopt.meta.statistics import Interval
+from metaopt.meta.objective import TrainingId, log_fid
+from metaopt.meta.statistics import Interval, equivalent_trials, expected_best
 from metaopt.meta.transfer import Cell, recorded
+from metaopt.search.pools import Pool
 from metaopt.training import Outcome, Record
 from metaopt.training.resources import floor
 
 
 def write_evaluation(
-    out: Path, cells: Sequence[Cell], schedules: Sequence[str], baselines: Sequence[str]
-) -> list[Comparison]:
+    out: Path, cells: Sequence[Cell], schedules: Sequence[str], baselines: Sequence[str], pools: Sequence[Pool]
+) -> tuple[list[Comparison], pd.DataFrame]:
     """Every record as results.csv, each schedule against each baseline as comparison.csv, pictures and a report.
 
-    Returns the comparisons. StorageError: the disk is full, or a training is missing.
+    Returns the comparisons, and what `equivalence_table` says of `pools`. StorageError: the disk is full, or a training
+    is missing.
     """
     finals: dict[str, dict[TrainingId, Final]] = {}
     rows, fids = [], []
@@ -52,21 +55,21 @@ def write_evaluation(
         results = pd.DataFrame(rows)
         results.to_csv(out / "results.csv", index=False)
         floors = {cell.task.name: floor(cell.task) for cell in cells}
-        _write_report(out, results, pd.DataFrame(fids), found, schedules, floors)
+        worth = equivalence_table([*schedules, *baselines], finals, pools)
+        sections = _sections(out, results, pd.DataFrame(fids), found, floors)
+        if pools:
+            worth.to_csv(out / "equivalence.csv", index=False)
+            sections.append(_equivalence(out / "equivalence.png", worth, pools))
+        write_report(out / "report.html", f"Evaluation of {', '.join(schedules)}", sections)
     except OSError as error:
         raise StorageError(f"{out} could not be written: {error.strerror}.") from error
-    return found
+    return found, worth
 
 
-def _write_report(
-    out: Path,
-    results: pd.DataFrame,
-    fids: pd.DataFrame,
-    found: Sequence[Comparison],
-    schedules: Sequence[str],
-    floors: Mapping[str, float],
-) -> None:
-    """comparison.csv where there is something to compare with, pictures, and all of it as report.html."""
+def _sections(
+    out: Path, results: pd.DataFrame, fids: pd.DataFrame, found: Sequence[Comparison], floors: Mapping[str, float]
+) -> list[Section]:
+    """The report's, with their pictures drawn; comparison.csv where there is something to compare with."""
     last = fids[fids["at"] == 1.0].groupby(["schedule", "task"], sort=False)["fid"].describe().reset_index()
     last["floor"] = last["task"].map(floors)
     sections = [
@@ -92,7 +95,54 @@ def _write_report(
         )
         picture = draw_forest(out / "forest.png", table)
         sections.insert(0, Section(title="Against the baselines", text=text, picture=picture, table=table))
-    write_report(out / "report.html", f"Evaluation of {', '.join(schedules)}", sections)
+    return sections
+
+
+def _equivalence(picture: Path, worth: pd.DataFrame, pools: Sequence[Pool]) -> Section:
+    curves = {
+        pool.task: [(k, expected_best(pool.ln_fids, k)) for k in range(1, len(pool.ln_fids) + 1)] for pool in pools
+    }
+    return Section(
+        title="Trials of tuning on the task itself",
+        text="What the best of k trials of a study on that task alone is expected to reach, and what each schedule "
+        "reaches there without any tuning: mean ln FID over seeds. `trials` is where the two meet; inf is beyond all "
+        "of the study's trials. The best of k is the luckiest on one seed, which counts against the schedules.",
+        picture=draw_equivalence(picture, curves, worth),
+        table=worth,
+    )
+
+
+def equivalence_table(
+    schedules: Sequence[str], finals: Mapping[str, Mapping[TrainingId, Final]], pools: Sequence[Pool]
+) -> pd.DataFrame:
+    """How many trials of tuning on a task alone each schedule is worth there.
+
+    Columns: `schedule`, `task`, `ln_fid` (mean over seeds), `trials` (as of `equivalent_trials`), `of` (trials of the
+    study) and `best` (their lowest ln FID).
+    """
+    rows = []
+    for pool in pools:
+        for schedule in schedules:
+            logs = [log_fid(final.fid) for (task, _), final in finals[schedule].items() if task == pool.task]
+            value = math.fsum(logs) / len(logs)
+            trials = equivalent_trials(pool.ln_fids, value)
+            row = {"schedule": schedule, "task": pool.task, "ln_fid": value, "trials": trials}
+            rows.append(row | {"of": len(pool.ln_fids), "best": min(pool.ln_fids)})
+    return pd.DataFrame(rows)
+
+
+def print_equivalence(console: Console, worth: pd.DataFrame) -> None:
+    """One row a schedule, one column a task."""
+    if worth.empty:
+        return
+    table = Table(title="Worth as many trials of tuning on that task alone")
+    table.add_column("schedule", overflow="fold")
+    sizes = worth.drop_duplicates("task").set_index("task")["of"]
+    for task, of in sizes.items():
+        table.add_column(escape(f"{task} (of {of})"), justify="right")
+    for schedule, part in worth.groupby("schedule", sort=False):
+        table.add_row(escape(str(schedule)), *(f"{trials:.1f}" for trials in part["trials"]))
+    console.print(table)
 
 
 def _row(cell: Cell, record: Record, diverged: bool) -> dict[str, object]:

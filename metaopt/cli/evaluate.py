@@ -29,6 +29,9 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of every task, as in a study file; repeatable."),
     ] = None,
+    tuned: Annotated[
+        str, typer.Option(help="Folders of studies on one of the tasks alone: how many of their trials is it worth?")
+    ] = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes of this machine, one thread each.")] = 1,
     ray: Annotated[bool, typer.Option("--ray", help="Train on the Ray cluster at RAY_ADDRESS instead.")] = False,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
@@ -45,14 +48,16 @@ def evaluate(
     """
     from rich.console import Console
 
-    from metaopt.cli.comparison import print_comparisons, write_evaluation
+    from metaopt.cli.comparison import print_comparisons, print_equivalence, write_evaluation
     from metaopt.cli.outputs import print_floors
     from metaopt.cli.train import checked_device
     from metaopt.meta.transfer import cells_of
+    from metaopt.search.pools import tuning_pool
 
     console, device = Console(), checked_device(device)
     contestants = _contestants(schedules, baselines, static)
     problems = _tasks(tasks, settings or [])
+    pools = [tuning_pool(Path(folder.strip()), problems) for folder in tuned.split(",") if folder.strip()]
     cells = cells_of(contestants, problems, range(first_seed, first_seed + seeds))
     names = [one.name for one in contestants]
     console.print(
@@ -63,8 +68,9 @@ def evaluate(
         soft_wrap=True,
     )
     _train(cells, out, console=console, workers=workers, ray=ray, device=device)
-    comparisons = write_evaluation(out, cells, names[: len(schedules)], names[len(schedules) :])
+    comparisons, worth = write_evaluation(out, cells, names[: len(schedules)], names[len(schedules) :], pools)
     print_comparisons(console, comparisons)
+    print_equivalence(console, worth)
     print_floors(console, problems)
     console.print(f"Tables and pictures in {out}; open {out / 'report.html'}", highlight=False, markup=False)
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from metaopt.cli import data, doctor, evaluate, export, search, show, train, ui
+from metaopt.cli import data, doctor, evaluate, export, report, search, show, train, ui
 from metaopt.errors import ConfigError, MetaoptError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ for command in (
     search.search,
     train.train,
     evaluate.evaluate,
+    report.report,
     export.export,
     show.show,
     data.data,

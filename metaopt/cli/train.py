@@ -20,7 +20,9 @@ def train(
         str, typer.Option(help="A name that `metaopt data` lists, npz:FILE, npy:FILE, folder:DIR, hf:NAME.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for records, samples and checkpoint.")],
-    schedule: Annotated[str, typer.Option(help="A schedule.json, or the name of a published rule.")] = "dcgan",
+    schedule: Annotated[
+        str, typer.Option(help="A schedule.json, or a name: `learned`, `static`, `ttur`, ...")
+    ] = "dcgan",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     budget: Annotated[int | None, typer.Option(min=1, help="Iterations. [default: the task's]")] = None,
     settings: Annotated[
@@ -77,7 +79,13 @@ def _fid_text(training: "Training", fid: float) -> str:
 def _schedule(name: str) -> "Schedule":
     from metaopt.schedules import load_schedule, named_schedule
 
-    return load_schedule(name) if name.endswith(".json") else named_schedule(name).build()
+    return load_schedule(name) if _is_file(name) else named_schedule(name).build()
+
+
+def _is_file(schedule: str) -> bool:
+    from metaopt.schedules import SHIPPED
+
+    return schedule.endswith(".json") or schedule in SHIPPED
 
 
 def checked_device(device: str) -> str:
@@ -95,7 +103,9 @@ def checked_device(device: str) -> str:
 
 def _text_of(schedule: str) -> str:
     """The schedule as text: what the file says, or the name."""
-    return Path(schedule).expanduser().read_text(encoding="utf-8") if schedule.endswith(".json") else schedule
+    from metaopt.schedules import schedule_file
+
+    return schedule_file(schedule).read_text(encoding="utf-8") if _is_file(schedule) else schedule
 
 
 def _check_same(path: Path, identity: dict[str, Any]) -> None:

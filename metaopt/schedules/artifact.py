@@ -13,6 +13,8 @@ from metaopt.schedules.families import check_params, find_family, is_finite_numb
 from metaopt.schedules.types import LOG_4, Controls, Schedule, Signals, State
 
 FORMAT = "metaopt.schedule/1"
+SHIPPED = ("static", "learned")
+"""Names of the schedules that metaopt's own studies found; their files are part of the package."""
 MAX_BYTES = 1_000_000
 _MAX_MESSAGE = 500
 
@@ -92,10 +94,20 @@ def save_schedule(artifact: ScheduleArtifact, path: str | Path) -> Path:
     return path
 
 
+def schedule_file(source: str | Path) -> Path:
+    """The file of a schedule: of one that ships, by its name, else the path itself."""
+    if str(source) in SHIPPED:
+        return Path(__file__).parent / "shipped" / f"{source}.json"
+    return _expanded(source)
+
+
 def load_schedule(path: str | Path) -> ScheduleArtifact:
-    """Read a schedule.json; ArtifactError names the file, the key, the rule and the value that breaks it."""
+    """Read a schedule.json, or one that ships by its name.
+
+    ArtifactError names the file, the key, the rule and the value that breaks it.
+    """
     try:
-        path = _expanded(path)
+        path = schedule_file(path)
         return _checked(_read(path))
     except ConfigError as error:
         message = str(error)

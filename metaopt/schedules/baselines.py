@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaopt.errors import ConfigError
-from metaopt.schedules.artifact import load_schedule
+from metaopt.schedules.artifact import SHIPPED, load_schedule
 from metaopt.schedules.families import FAMILIES, Family, build_schedule, check_params, find_family, unknown
 from metaopt.schedules.types import Schedule, Signals
 
@@ -84,7 +84,7 @@ def named_schedule(name: str) -> NamedSchedule:
         family = FAMILIES[name]
         params = {parameter.name: parameter.default for parameter in family.parameters}
         return NamedSchedule(name=name, family=name, params=params, source=family.source)
-    raise ConfigError(unknown("schedule", name, {**BASELINES, **FAMILIES}))
+    raise ConfigError(unknown("schedule", name, {**dict.fromkeys(SHIPPED), **BASELINES, **FAMILIES}))
 
 
 def as_point_of(schedule: NamedSchedule, family: Family) -> dict[str, float] | None:
@@ -114,7 +114,7 @@ def _extended(simpler: dict[str, float] | None, family: Family) -> dict[str, flo
 
 def find_schedule(source: str) -> NamedSchedule:
     """A schedule by name, or out of a schedule.json; ConfigError if there is none."""
-    if not source.endswith(".json"):
+    if not source.endswith(".json") and source not in SHIPPED:
         return named_schedule(source)
     loaded = load_schedule(source)
     return NamedSchedule(name=Path(source).stem, family=loaded.family, params=loaded.params, source=source)

@@ -101,6 +101,12 @@ def load_study(source: str, overrides: Sequence[str] = ()) -> Study:
     return _study(validated(StudySpec, document, where, name), where, name)
 
 
+def tasks_of(content: Mapping[str, Any], name: str) -> tuple[Task, ...]:
+    """The training tasks of the study that a manifest holds; ConfigError where it is none. `name` is for messages."""
+    spec = validated(StudySpec, Document(content=dict(content)), {}, name)
+    return tuple(_task(spec, task, name) for task in spec.tasks)
+
+
 def load_task(data: str, overrides: Sequence[str] = ()) -> Task:
     """A task as a study would have it, with overrides like ``loss=hinge`` or ``corruption.noise=0.2``.
 

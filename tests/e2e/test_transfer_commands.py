@@ -17,6 +17,7 @@ from studies import metaopt, tiny_study, write_study
 from metaopt.cli.evaluate import evaluate
 from metaopt.errors import ConfigError, MetaoptError
 from metaopt.gan import Task
+from metaopt.meta.statistics import expected_best
 from metaopt.meta.transfer import Cell, Contestant, train_cells
 from metaopt.schedules import BASELINES, ScheduleArtifact, load_schedule, save_schedule
 from metaopt.search.export import best_trial, scored
@@ -133,6 +134,28 @@ def test_what_it_says(validated: Path) -> None:
     assert f"Winner: trial {winner}." in said
 
 
+def test_a_report_has_every_table_as_csv(validated: Path, tmp_path: Path) -> None:
+    done = metaopt("report", "--study", validated / "out", "--out", tmp_path / "page")
+    assert done.returncode == 0, done.stderr
+    scores = {row.number: row.verdict.score for row in read_rows(validated / "out", "tiny") if row.verdict}
+    trials = {int(row["trial"]): row["score"] for row in table(tmp_path / "page" / "leaderboard.csv")}
+    assert {number: float(text) if text else None for number, text in trials.items()} == scores
+    again = table(tmp_path / "page" / "validation.csv")
+    assert [(int(row["trial"]), float(row["fresh"])) for row in again] == [
+        (one["trial"], one["fresh"]) for one in candidates_of(validated / "out")
+    ]
+    page = (tmp_path / "page" / "report.html").read_text()
+    for title in ("Trials", "The best schedule", "Samples", "Search against fresh seeds"):
+        assert f"<h2>{title}</h2>" in page
+    assert {"scores.png", "validation.png"} <= {file.name for file in (tmp_path / "page").iterdir()}
+
+
+def test_no_study_no_report(tmp_path: Path) -> None:
+    refused = metaopt("report", "--study", tmp_path)
+    assert refused.returncode == 2
+    assert "must be the folder of a study" in refused.stderr
+
+
 def test_a_resumed_study_trains_nothing_again(validated: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in (validated / "out" / "trainings").iterdir()}
     done = metaopt("search", validated / "study.yaml", "--out", validated / "out", "--resume")
@@ -193,6 +216,52 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, start: Path, data: Path)
     assert re.search(rf"FID floor, .*\bmine {own:.2f}", " ".join(done.stdout.split()))
     assert f">{own:.4g}<" in (out / "report.html").read_text()
     return out
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A study on the user's images alone."""
+    folder = tmp_path_factory.mktemp("tuned")
+    study = tiny_study(name="alone", tasks=[{"data": f"npz:{data}", "size": 8, **SMALL}], seeds=[7])
+    done = metaopt("search", write_study(folder, study), "--out", folder / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "out"
+
+
+def test_what_a_schedule_is_worth_in_trials_of_tuning(evaluated: Path, tuned: Path, start: Path, data: Path) -> None:
+    """Its line must cross the expected best of the study's own trials, the reference left out, where the table says."""
+    done = metaopt(*evaluation(evaluated, start, data, "--tuned", tuned))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Worth as many trials of tuning" in done.stdout and "mine (of 5)" in done.stdout
+    pool = [math.log(row.verdict.fids["mine"]) for row in read_rows(tuned, "alone")[1:] if row.verdict]
+    last: dict[str, dict[str, float]] = {}
+    for row in table(evaluated / "results.csv"):
+        if row["fid"] and row["task"] == "mine":
+            last.setdefault(row["schedule"], {})[row["seed"]] = math.log(float(row["fid"]))
+    worth = table(evaluated / "equivalence.csv")
+    assert [row["schedule"] for row in worth] == ["decay", "static", "cosine_static"]
+    for row in worth:
+        value = float(row["ln_fid"])
+        assert value == pytest.approx(sum(last[row["schedule"]].values()) / 3, abs=1e-9)
+        assert (int(row["of"]), float(row["best"])) == (5, pytest.approx(min(pool), abs=1e-9))
+        trials = float(row["trials"])
+        if 1 < trials < math.inf:
+            assert expected_best(pool, trials) == pytest.approx(value, abs=1e-6)
+        else:
+            assert value <= min(pool) if trials > 1 else value >= expected_best(pool, 1)
+    assert (evaluated / "equivalence.png").stat().st_size > 10_000
+
+
+def test_a_study_on_something_else_is_no_pool(evaluated: Path, validated: Path, tuned: Path, data: Path) -> None:
+    digits = ["evaluate", "ttur", "--tasks", "digits", "--seeds", 1, "--out", evaluated, "--tuned"]
+    for folder, message in (
+        (validated / "out", "must have one task and one seed"),
+        (tuned, "must be tuned on one of the tasks digits"),
+        (evaluated, "must be the folder of a study"),
+    ):
+        refused = metaopt(*digits, folder)
+        assert refused.returncode == 2
+        assert message in " ".join(refused.stderr.split())
 
 
 def test_an_evaluation_is_paired_and_its_table_follows_from_its_results(evaluated: Path) -> None:

@@ -9,7 +9,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from studies import tiny_study, write_study
 
-from metaopt.search.optuna_space import JOURNAL, Proposals, Verdict, read_rows
+from metaopt.search.optuna_space import JOURNAL, Proposals, Verdict, importances, read_rows
 from metaopt.search.study import Study, load_study
 
 
@@ -162,3 +162,24 @@ def test_tpe_learns_where_failures_are_ignored(tmp_path: Path) -> None:
         errors.append(error)
         proposals.tell(proposal.number, Verdict(status="diverged") if i % 3 == 2 else finished(error))
     assert sum(errors[-20:]) < 0.6 * sum(errors[1:21])
+
+
+def test_the_parameter_that_decides_the_score_is_the_important_one(tmp_path: Path) -> None:
+    proposals = Proposals(tmp_path, study_of(tmp_path, trials=60))
+    while (proposal := proposals.ask("x")) is not None:
+        params = proposal.params
+        proposals.tell(proposal.number, finished(math.log(params["lr_d"]) + 0.4 * math.log(params["lr_g"])))
+    found = importances(tmp_path, "tiny")
+    assert list(found)[:2] == ["lr_d", "lr_g"]
+    assert found["lr_d"] > 0.6 and sum(found.values()) <= 1.0
+    assert found == importances(tmp_path, "tiny")
+
+
+def test_few_trials_have_no_importances(tmp_path: Path) -> None:
+    assert importances(tmp_path, "tiny") == {}
+    proposals = Proposals(tmp_path, study_of(tmp_path))
+    for _ in range(7):
+        proposals.tell(ask(proposals), finished(0.1))
+    assert importances(tmp_path, "tiny") == {}
+    proposals.tell(ask(proposals), finished(0.3))
+    assert importances(tmp_path, "tiny")

@@ -1,0 +1,64 @@
+"""Pictures of a study: scores over its trials, which parameters matter, and how far a search fooled itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+
+def draw_scores(path: Path, trials: pd.DataFrame) -> Path:
+    """Score of each trial in order, and the best so far; as PNG.
+
+    Args:
+        path: where to save.
+        trials: as of `leaderboard`; those without a score are left out.
+    """
+    scored = trials.dropna(subset="score").sort_values("trial")
+    named = scored["schedule"] != ""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for part, label, color in ((scored[~named], "proposed", "tab:blue"), (scored[named], "published", "tab:orange")):
+        axis.scatter(part["trial"], part["score"], s=18, label=label, color=color)
+    axis.step(scored["trial"], scored["score"].cummin(), where="post", color="black", lw=1, label="best so far")
+    axis.axhline(0, color="gray", lw=1)
+    axis.set_xlabel("trial")
+    axis.set_ylabel("score (lower is better)")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_importances(path: Path, importances: Mapping[str, float]) -> Path:
+    """A bar a parameter, the greatest first; as PNG."""
+    figure = Figure(figsize=(7, 1.2 + 0.28 * len(importances)), layout="constrained")
+    axis = figure.subplots()
+    axis.barh(list(importances), list(importances.values()))
+    axis.invert_yaxis()
+    axis.set_xlabel("share of the variance of the score")
+    axis.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_regret(path: Path, candidates: pd.DataFrame) -> Path:
+    """Score in the search against the scores of the same trials when they were trained again; as PNG.
+
+    Args:
+        path: where to save.
+        candidates: columns `trial`, `search`, `fresh` and `validation`.
+    """
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    titles = {"fresh": "the same tasks, fresh seeds", "validation": "unseen tasks"}
+    for axis, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        axis.scatter(candidates["search"], candidates[column])
+        for row in candidates.itertuples():
+            axis.annotate(str(row.trial), (row.search, getattr(row, column)), xytext=(4, 4), textcoords="offset points")
+        axis.axline((0, 0), slope=1, color="gray", lw=1)
+        axis.set_xlabel("score in the search")
+        axis.set_ylabel("score when trained again")
+        axis.set_title(f"{title}: above the line, the search was too hopeful")
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    return path
