@@ -15,7 +15,7 @@ from metaopt.analysis.figures import draw_samples, draw_schedules
 from metaopt.analysis.leaderboard import leaderboard
 from metaopt.errors import MetaoptError
 from metaopt.gan import Task
-from metaopt.metrics import find_features, small_sample_warning
+from metaopt.metrics import small_sample_warning
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.export import artifact, best_trial, mlflow_runs, study_in
 from metaopt.search.folder import grid_name, trial_folder, trial_uid
@@ -25,7 +25,7 @@ from metaopt.search.study import Study
 from metaopt.search.study_spec import TaskSpec
 from metaopt.search.winner import Validation
 from metaopt.tracking import register_schedule
-from metaopt.training.resources import floor
+from metaopt.training.resources import floor, resources
 
 SCHEDULE = "best_schedule.json"
 _SHOWN = 10
@@ -111,7 +111,8 @@ def print_floors(console: Console, tasks: Sequence[Task]) -> None:
         f"FID floor, of as many real images drawn from the set itself: {floors}", highlight=False, markup=False
     )
     for task in tasks:
-        if warning := small_sample_warning(task.n_samples, find_features(task.features).dim):
+        shared = resources(task)
+        if warning := small_sample_warning(min(task.n_samples, shared.real.statistics.n), shared.extractor.dim):
             console.print(f"{task.name}: {warning}", highlight=False, markup=False)
 
 

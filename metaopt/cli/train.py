@@ -62,7 +62,8 @@ def train(
     typer.echo(f"{last['outcome']}{reason}; {fid}; {updates} in {last['wall_s']:.1f} s")
     keys = [key for name in chosen.metrics if name != "fid" for key in METRICS[name].keys]
     others = [f"{key} {last[key]:.4g}" for key in keys if last[key] is not None]
-    for line in (", ".join(others), small_sample_warning(chosen.n_samples, training.shared.extractor.dim)):
+    n_images = min(chosen.n_samples, training.shared.real.statistics.n)
+    for line in (", ".join(others), small_sample_warning(n_images, training.shared.extractor.dim)):
         if line:
             typer.echo(line)
     typer.echo(f"records, samples and checkpoint in {out}")

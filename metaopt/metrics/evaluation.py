@@ -215,7 +215,7 @@ def fid_floor(
 
 
 def small_sample_warning(n_samples: int, dim: int) -> str:
-    """What to know where there are no more images than features; else ""."""
+    """What to know where there are no more images, real or generated, than features; else ""."""
     if n_samples > dim:
         return ""
     return (

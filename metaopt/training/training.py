@@ -276,7 +276,8 @@ class Training:
         if (evaluate or self.finding is not None) and self.healthy:
             measures = self.measures()
             if not math.isfinite(measures.get("fid", math.nan)):
-                self.finding, measures = (Outcome.DIVERGED, "non-finite samples"), {}
+                what = "features of finite samples" if measures else "samples"
+                self.finding, measures = (Outcome.DIVERGED, f"non-finite {what}"), {}
             relative_spread, relative_rank = (measures.pop(f"feature_{of}", 1.0) for of in ("spread", "rank"))
             self._warn(lost_modes(relative_spread, relative_rank, controller.progress))
         warning = "; ".join(self.warnings.values())

@@ -80,6 +80,15 @@ def test_own_images(tmp_path: Path) -> None:
         assert len(records(out)) == 41
 
 
+@pytest.mark.parametrize(("n", "n_samples"), [(60, 100), (100, 60)])
+def test_too_few_images_on_either_side_are_warned_of(tmp_path: Path, n: int, n_samples: int) -> None:
+    np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).integers(0, 255, (n, 1, 8, 8), dtype=np.uint8))
+    sets = [part for item in ("batch=16", f"n_samples={n_samples}") for part in ("--set", item)]
+    done = metaopt("train", "--task", f"npz:{tmp_path}/few.npz", "--budget", 40, "--out", tmp_path / "out", *sets)
+    assert done.returncode == 0, done.stderr
+    assert "60 images are too few for a covariance of 64 features" in done.stdout
+
+
 def test_divergence_is_an_outcome(tmp_path: Path) -> None:
     params = {"lr_g": 10.0, "lr_d": 10.0, "update_ratio": 1.0}
     schedule = save_schedule(ScheduleArtifact(family="constant", params=params), tmp_path / "s.json")

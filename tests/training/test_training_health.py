@@ -1,12 +1,14 @@
 """Failures are values: what diverged, what collapsed, and what is healthy."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny import N_RECORDS, constant, exact, tiny_task, trained
 from torch import Tensor
 
+from metaopt.metrics import SmallFeatures
 from metaopt.schedules import Signals
 from metaopt.training import Outcome, Training, load_training, save_training
 from metaopt.training.health import (
@@ -151,6 +153,22 @@ def test_an_untrained_generator_of_nan_is_seen_in_the_first_record() -> None:
     with torch.no_grad():
         next(training.generator.parameters()).fill_(math.nan)
     assert [one.outcome for one in training.run()] == [Outcome.DIVERGED]
+
+
+def test_features_that_are_not_finite_are_not_blamed_on_the_samples() -> None:
+    training = Training(tiny_task(), constant(), 0)
+    training.shared = replace(training.shared, extractor=_NoNumber())
+    assert [(one.outcome, one.reason) for one in training.run()] == [
+        (Outcome.DIVERGED, "non-finite features of finite samples")
+    ]
+
+
+class _NoNumber(SmallFeatures):
+    """Features that fail."""
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        features, logits = super().features_and_logits(images)
+        return features * math.nan, logits
 
 
 def _flat(training: Training) -> None:
