@@ -22,7 +22,7 @@ def evaluate(
     baselines: Annotated[str, typer.Option(help="`all`, or names separated by commas.")] = "static",
     static: Annotated[
         str, typer.Option(help="Static schedule whose rates the baselines take: a schedule.json or a name.")
-    ] = "dcgan",
+    ] = "static",
     seeds: Annotated[int, typer.Option(min=1, help="Paired seeds a task.")] = 10,
     first_seed: Annotated[int, typer.Option(min=0, help="Seeds are counted from here.")] = 1000,
     settings: Annotated[

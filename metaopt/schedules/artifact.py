@@ -13,7 +13,7 @@ from metaopt.schedules.families import check_params, find_family, is_finite_numb
 from metaopt.schedules.types import LOG_4, Controls, Schedule, Signals, State
 
 FORMAT = "metaopt.schedule/1"
-SHIPPED = ("static", "learned")
+SHIPPED = ("static",)
 """Names of the schedules that metaopt's own studies found; their files are part of the package."""
 MAX_BYTES = 1_000_000
 _MAX_MESSAGE = 500

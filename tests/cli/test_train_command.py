@@ -143,6 +143,7 @@ def test_resuming_another_training_is_refused_and_a_finished_one_is_told_again(t
     assert first.returncode == 0
     for changes, what in (
         (["--schedule", "ttur"], "schedule"),
+        (["--schedule", "static"], "schedule"),
         (["--seed", "1"], "seed"),
         (["--budget", "300"], "task"),
     ):

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from schedule_strategies import any_signals, families_with_params
 
 from metaopt.errors import ConfigError, StorageError
-from metaopt.schedules import Family, ScheduleArtifact, load_schedule, save_schedule
+from metaopt.schedules import (
+    BASELINES,
+    FAMILIES,
+    SHIPPED,
+    Family,
+    ScheduleArtifact,
+    find_schedule,
+    load_schedule,
+    save_schedule,
+)
 from metaopt.schedules.artifact import FORMAT, LOG_4
 
 TTUR = {"lr_g": 5e-4, "lr_d": 1e-4}
@@ -44,6 +53,20 @@ def test_what_is_saved_is_loaded(tmp_path: Path, pair: tuple[Family, dict[str, f
     assert save_schedule(saved, path) == path
     assert load_schedule(path) == saved
     assert [p.name for p in tmp_path.iterdir()] == ["schedule.json"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_schedule_that_ships_is_found_by_its_name_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = load_schedule(name)
+    assert loaded.score is not None and loaded.score < 0 and loaded.provenance["validation_score"] < 0
+    found = find_schedule(name)
+    assert (found.name, found.family, found.params) == (name, loaded.family, loaded.params)
+    assert name not in {**BASELINES, **FAMILIES}
+    with pytest.raises(ConfigError, match=f"did you mean '{name}'"):
+        find_schedule(f"{name}s")
 
 
 @on_disk
