@@ -54,7 +54,7 @@ def draw_fids(path: Path, fids: pd.DataFrame, floors: Mapping[str, float]) -> Pa
     figure = Figure(figsize=(5.2 * len(tasks) + 2.4, 4.6), layout="constrained")
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         _bands(axis, fids[fids["task"] == task], "fid")
-        axis.axhline(floors[task], color="black", lw=1, linestyle=":")
+        axis.axhline(floors[task], color="black", lw=1, linestyle=":", label="floor")
         axis.set_title(_plain(task))
         axis.set_ylabel("FID")
         axis.set_yscale("log")

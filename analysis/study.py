@@ -12,9 +12,10 @@ def draw_scores(path: Path, trials: pd.DataFrame) -> Path:
 
     Args:
         path: where to save.
-        trials: as of `leaderboard`; those without a score are left out.
+        trials: as of `leaderboard`; those that do not count, as they diverged, are left out.
     """
-    scored = trials.dropna(subset="score").sort_values("trial")
+    counts = trials["status"].isin(["finished", "collapsed"])
+    scored = trials[counts].dropna(subset="score").sort_values("trial")
     named = scored["schedule"] != ""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axis = figure.subplots()
@@ -47,18 +48,20 @@ def draw_regret(path: Path, candidates: pd.DataFrame) -> Path:
 
     Args:
         path: where to save.
-        candidates: columns `trial`, `search`, `fresh` and `validation`.
+        candidates: columns `trial`, `search`, `fresh` and `validation`; without the reference, which has 0 in all.
     """
     figure = Figure(figsize=(10, 4.8), layout="constrained")
-    titles = {"fresh": "the same tasks, fresh seeds", "validation": "unseen tasks"}
+    titles = {"fresh": "The same tasks, fresh seeds", "validation": "Unseen tasks"}
     for axis, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         axis.scatter(candidates["search"], candidates[column])
         for row in candidates.itertuples():
-            axis.annotate(str(row.trial), (row.search, getattr(row, column)), xytext=(4, 4), textcoords="offset points")
-        axis.axline((0, 0), slope=1, color="gray", lw=1)
+            axis.annotate(str(row.trial), (row.search, getattr(row, column)), xytext=(5, 0), textcoords="offset points")
+        middle = candidates["search"].mean()
+        axis.axline((middle, middle), slope=1, color="gray", lw=1)
         axis.set_xlabel("score in the search")
         axis.set_ylabel("score when trained again")
-        axis.set_title(f"{title}: above the line, the search was too hopeful")
+        axis.set_title(title)
         axis.grid(alpha=0.3)
+    figure.supxlabel("above the line, the search was too hopeful", fontsize="small")
     figure.savefig(path, dpi=110)
     return path

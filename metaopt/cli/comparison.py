@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,20 @@ from metaopt.meta.comparison import Comparison, Final, compare
 from metaopt.meta.objective import TrainingId, log_fid
 from metaopt.meta.statistics import Interval, equivalent_trials, expected_best
 from metaopt.meta.transfer import Cell, recorded
-from metaopt.search.pools import Pool
 from metaopt.training import Outcome, Record
 from metaopt.training.resources import floor
 
+if TYPE_CHECKING:
+    from metaopt.search.pools import Pool
+
 
 def write_evaluation(
-    out: Path, cells: Sequence[Cell], schedules: Sequence[str], baselines: Sequence[str], pools: Sequence[Pool]
+    out: Path,
+    cells: Sequence[Cell],
+    schedules: Sequence[str],
+    baselines: Sequence[str],
+    pools: Sequence["Pool"],
+    device: str,
 ) -> tuple[list[Comparison], pd.DataFrame]:
     """Every record as results.csv, each schedule against each baseline as comparison.csv, pictures and a report.
 
@@ -54,9 +61,11 @@ def write_evaluation(
     try:
         results = pd.DataFrame(rows)
         results.to_csv(out / "results.csv", index=False)
-        floors = {cell.task.name: floor(cell.task) for cell in cells}
+        floors = {cell.task.name: floor(cell.task, device) for cell in cells}
         worth = equivalence_table([*schedules, *baselines], finals, pools)
         sections = _sections(out, results, pd.DataFrame(fids), found, floors)
+        for name in ("equivalence.csv", "equivalence.png"):  # those of an earlier --tuned
+            (out / name).unlink(missing_ok=True)
         if pools:
             worth.to_csv(out / "equivalence.csv", index=False)
             sections.append(_equivalence(out / "equivalence.png", worth, pools))
@@ -98,22 +107,24 @@ def _sections(
     return sections
 
 
-def _equivalence(picture: Path, worth: pd.DataFrame, pools: Sequence[Pool]) -> Section:
+def _equivalence(picture: Path, worth: pd.DataFrame, pools: Sequence["Pool"]) -> Section:
     curves = {
         pool.task: [(k, expected_best(pool.ln_fids, k)) for k in range(1, len(pool.ln_fids) + 1)] for pool in pools
     }
     return Section(
         title="Trials of tuning on the task itself",
         text="What the best of k trials of a study on that task alone is expected to reach, and what each schedule "
-        "reaches there without any tuning: mean ln FID over seeds. `trials` is where the two meet; inf is beyond all "
-        "of the study's trials. The best of k is the luckiest on one seed, which counts against the schedules.",
+        "reaches there without any tuning: mean ln FID over seeds. `trials` is where the two meet: 1 for what is no "
+        "better than an average trial, inf for what none of the trials reached. Two things count against the "
+        "schedules: the best of k is the luckiest on one seed, and k are drawn from all of the study's trials, whose "
+        "later ones are better than its first where its sampler learns.",
         picture=draw_equivalence(picture, curves, worth),
         table=worth,
     )
 
 
 def equivalence_table(
-    schedules: Sequence[str], finals: Mapping[str, Mapping[TrainingId, Final]], pools: Sequence[Pool]
+    schedules: Sequence[str], finals: Mapping[str, Mapping[TrainingId, Final]], pools: Sequence["Pool"]
 ) -> pd.DataFrame:
     """How many trials of tuning on a task alone each schedule is worth there.
 
@@ -166,14 +177,19 @@ def comparison_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
             rows.append(
                 {"schedule": one.schedule, "baseline": one.rival, "task": on.task}
                 | _interval("ln_ratio", on.ratio)
-                | {"seeds": on.seeds, "seeds_needed": on.seeds_needed, "diverged": on.diverged}
+                | {
+                    "seeds": on.seeds,
+                    "seeds_needed": on.seeds_needed,
+                    "diverged": on.diverged,
+                    "baseline_diverged": on.rival_diverged,
+                }
             )
         rows.append(
             {"schedule": one.schedule, "baseline": one.rival, "task": ""}
             | _interval("ln_ratio", one.overall)
             | _interval("improvement", one.improvement)
         )
-    return pd.DataFrame(rows).astype({"seeds": "Int64", "diverged": "Int64"})
+    return pd.DataFrame(rows).astype(dict.fromkeys(("seeds", "diverged", "baseline_diverged"), "Int64"))
 
 
 def _interval(name: str, of: Interval) -> dict[str, Any]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from metaopt.gan import Task
     from metaopt.meta.transfer import Cell, Contestant
+    from metaopt.search.pools import Pool
 
 
 def evaluate(
@@ -30,8 +31,9 @@ def evaluate(
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of every task, as in a study file; repeatable."),
     ] = None,
     tuned: Annotated[
-        str, typer.Option(help="Folders of studies on one of the tasks alone: how many of their trials is it worth?")
-    ] = "",
+        list[str] | None,
+        typer.Option(help="A study on one of the tasks alone: how many of its trials is a schedule worth? Repeatable."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of this machine, one thread each.")] = 1,
     ray: Annotated[bool, typer.Option("--ray", help="Train on the Ray cluster at RAY_ADDRESS instead.")] = False,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
@@ -42,7 +44,7 @@ def evaluate(
 
     [bold]Examples[/bold]
 
-      metaopt evaluate best_schedule.json cosine --tasks digits,glyphs --baselines all --out runs/transfer
+      metaopt evaluate best_schedule.json cosine --tasks fashion_mnist,cifar10 --baselines all --out runs/transfer
 
       metaopt evaluate best_schedule.json --tasks npz:mine.npz,folder:~/faces --set size=16 --seeds 10 --out runs/mine
     """
@@ -52,12 +54,11 @@ def evaluate(
     from metaopt.cli.outputs import print_floors
     from metaopt.cli.train import checked_device
     from metaopt.meta.transfer import cells_of
-    from metaopt.search.pools import tuning_pool
 
     console, device = Console(), checked_device(device)
     contestants = _contestants(schedules, baselines, static)
     problems = _tasks(tasks, settings or [])
-    pools = [tuning_pool(Path(folder.strip()), problems) for folder in tuned.split(",") if folder.strip()]
+    pools = _pools(tuned or [], problems)
     cells = cells_of(contestants, problems, range(first_seed, first_seed + seeds))
     names = [one.name for one in contestants]
     console.print(
@@ -68,11 +69,24 @@ def evaluate(
         soft_wrap=True,
     )
     _train(cells, out, console=console, workers=workers, ray=ray, device=device)
-    comparisons, worth = write_evaluation(out, cells, names[: len(schedules)], names[len(schedules) :], pools)
+    comparisons, worth = write_evaluation(out, cells, names[: len(schedules)], names[len(schedules) :], pools, device)
     print_comparisons(console, comparisons)
     print_equivalence(console, worth)
-    print_floors(console, problems)
+    print_floors(console, problems, device)
     console.print(f"Tables and pictures in {out}; open {out / 'report.html'}", highlight=False, markup=False)
+
+
+def _pools(studies: Sequence[str], tasks: Sequence["Task"]) -> list["Pool"]:
+    from metaopt.errors import ConfigError
+    from metaopt.search.folder import study_folder
+    from metaopt.search.pools import tuning_pool
+
+    pools = [tuning_pool(study_folder(study), tasks) for study in studies]
+    named = [pool.task for pool in pools]
+    for task in named:
+        if named.count(task) > 1:
+            raise ConfigError(f"`--tuned` must name one study a task, but {task!r} has {named.count(task)}.")
+    return pools
 
 
 def _contestants(schedules: Sequence[str], baselines: str, static: str) -> list["Contestant"]:

@@ -104,14 +104,14 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
     console.print(", ".join(f"{count} {status}" for status, count in counts.most_common()), highlight=False)
 
 
-def print_floors(console: Console, tasks: Sequence[Task]) -> None:
+def print_floors(console: Console, tasks: Sequence[Task], device: str = "cpu") -> None:
     """What FIDs are to be measured against, and where they mislead."""
-    floors = ", ".join(f"{task.name} {floor(task):.2f}" for task in tasks)
+    floors = ", ".join(f"{task.name} {floor(task, device):.2f}" for task in tasks)
     console.print(
         f"FID floor, of as many real images drawn from the set itself: {floors}", highlight=False, markup=False
     )
     for task in tasks:
-        shared = resources(task)
+        shared = resources(task, device)
         if warning := small_sample_warning(min(task.n_samples, shared.real.statistics.n), shared.extractor.dim):
             console.print(f"{task.name}: {warning}", highlight=False, markup=False)
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from metaopt.analysis.report import Section
+    from metaopt.schedules import ScheduleArtifact
     from metaopt.search.winner import Validation
 
 
@@ -27,23 +28,21 @@ def report(
     """
     from metaopt.analysis.leaderboard import leaderboard
     from metaopt.analysis.report import write_report
-    from metaopt.errors import ConfigError, StorageError
-    from metaopt.search.export import study_in, validation_of
+    from metaopt.errors import StorageError
+    from metaopt.search.export import export_trial, study_in, validation_of
     from metaopt.search.folder import study_folder
     from metaopt.search.optuna_space import importances, read_rows
 
     folder = study_folder(study)
     manifest = study_in(folder)
     rows = read_rows(folder, manifest.name)
-    table = leaderboard(rows)
-    if table.empty or table["score"].isna().all():
-        raise ConfigError(f"Study {manifest.name!r} in {folder} has no trial with a score yet.")
+    best = export_trial(folder)
     to = out or folder / "report"
     try:
         to.mkdir(parents=True, exist_ok=True)
         sections = [
-            *_trials(to, table),
-            *_best(folder),
+            *_trials(to, leaderboard(rows)),
+            *_best(to, folder, best),
             *_importances(to, importances(folder, manifest.name)),
             *_validation(to, validation_of(folder, rows)),
         ]
@@ -62,12 +61,28 @@ def _trials(to: Path, table: "pd.DataFrame") -> Sequence["Section"]:
     return [Section(title="Trials", text=text, picture=draw_scores(to / "scores.png", table), table=table.head(20))]
 
 
-def _best(folder: Path) -> Sequence["Section"]:
-    """What the search drew, if it has come that far."""
-    from metaopt.analysis.report import Section
+def _best(to: Path, folder: Path, best: "ScheduleArtifact") -> Sequence["Section"]:
+    """The winner of now; its samples, if the search has drawn those of this one."""
+    import shutil
 
-    pictures = {"best_schedule.png": "The best schedule", "samples.png": "Samples"}
-    return [Section(title=title, picture=folder / name) for name, title in pictures.items() if (folder / name).exists()]
+    from metaopt.analysis.figures import draw_schedules
+    from metaopt.analysis.report import Section
+    from metaopt.errors import ArtifactError
+    from metaopt.schedules import load_schedule
+    from metaopt.search.export import export_trial
+
+    reference = export_trial(folder, 0)
+    number = best.provenance["trial"]
+    curves = {f"trial {number}": best, f"trial 0, {best.provenance['reference']}": reference}
+    picture = draw_schedules(to / "best_schedule.png", curves)
+    sections = [Section(title="The best schedule", text=f"Trial {number}, and the reference.", picture=picture)]
+    try:
+        drawn = load_schedule(folder / "best_schedule.json").provenance.get("trial")
+        if drawn == number and folder != to:
+            shutil.copyfile(folder / "samples.png", to / "samples.png")
+    except (ArtifactError, FileNotFoundError):  # the search has not come to its end
+        return sections
+    return [*sections, Section(title="Samples", picture=to / "samples.png")] if drawn == number else sections
 
 
 def _importances(to: Path, found: dict[str, float]) -> Sequence["Section"]:
@@ -90,17 +105,20 @@ def _validation(to: Path, found: "Validation | None") -> Sequence["Section"]:
 
     from metaopt.analysis.report import Section
     from metaopt.analysis.study import draw_regret
+    from metaopt.search.winner import REFERENCE
 
     if found is None:
         return []
     columns = ["trial", "search", "fresh", "validation"]
-    table = pd.DataFrame(
-        [{name: getattr(one, name) for name in columns} | dict(one.by_task) for one in found.candidates]
-    )
+    rows = []
+    for one in found.candidates:
+        by_task = {f"on {task}": score for task, score in one.by_task.items()}
+        rows.append({name: getattr(one, name) for name in columns} | by_task)
+    table = pd.DataFrame(rows)
     table.to_csv(to / "validation.csv", index=False)
     text = (
         f"The best trials and the reference, trained again. Winner: trial {found.winner.trial}, best on unseen tasks. "
         f"Scores of the search were too good by {found.regret:+.3f} on fresh seeds, on average over these trials."
     )
-    picture = draw_regret(to / "validation.png", table)
+    picture = draw_regret(to / "validation.png", table[table["trial"] != REFERENCE])
     return [Section(title="Search against fresh seeds", text=text, picture=picture, table=table)]

@@ -7,8 +7,8 @@ import typer
 
 
 def show(
-    file: Annotated[Path, typer.Argument(help="A schedule.json.")],
-    out: Annotated[Path | None, typer.Option(help="Picture to write. [default: beside the file]")] = None,
+    file: Annotated[str, typer.Argument(help="A schedule.json, or the name of one that ships.")],
+    out: Annotated[Path | None, typer.Option(help="Picture to write. [default: beside the file, or here]")] = None,
 ) -> None:
     """Say what a schedule is and where it comes from, and draw it as PNG.
 
@@ -35,5 +35,5 @@ def show(
     lines += [f"  {'':<14} {score:+.4f} {name}" for name, score in artifact.baselines.items()]
     lines += [f"  {key:<14} {value}" for key, value in artifact.provenance.items()]
     note = "drawn for a balanced game, as it reads live signals" if family.closed_loop else ""
-    picture = draw_schedules(out or file.with_suffix(".png"), {file.name: artifact}, note=note)
+    picture = draw_schedules(out or Path(file).with_suffix(".png"), {Path(file).name: artifact}, note=note)
     typer.echo("\n".join([*lines, "", f"  drawn in {picture}"]))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from metaopt.schedules import Schedule
     from metaopt.training import Training
 
 _CHECKPOINT = "training.pt"
@@ -42,12 +41,19 @@ def train(
     """
     from metaopt.errors import ConfigError
     from metaopt.metrics import METRICS, small_sample_warning
+    from metaopt.schedules import find_schedule
     from metaopt.search.study import load_task
     from metaopt.training import Training, load_training
 
     chosen = load_task(task, [*(settings or []), *([] if budget is None else [f"budget={budget}"])])
-    training = Training(chosen, _schedule(schedule), seed, device=checked_device(device))
-    identity = {"task": chosen.key(), "data": training.shared.identity, "schedule": _text_of(schedule), "seed": seed}
+    followed = find_schedule(schedule)
+    training = Training(chosen, followed.build(), seed, device=checked_device(device))
+    identity = {
+        "task": chosen.key(),
+        "data": training.shared.identity,
+        "schedule": [followed.family, dict(followed.params)],
+        "seed": seed,
+    }
     if resume:
         _check_same(out / _IDENTITY, identity)
         load_training(training, out / _CHECKPOINT)
@@ -75,18 +81,6 @@ def _fid_text(training: "Training", fid: float) -> str:
     return f"FID {fid:.2f} ({task.n_samples} samples, {task.features} features, floor {lowest:.2f})"
 
 
-def _schedule(name: str) -> "Schedule":
-    from metaopt.schedules import load_schedule, named_schedule
-
-    return load_schedule(name) if _is_file(name) else named_schedule(name).build()
-
-
-def _is_file(schedule: str) -> bool:
-    from metaopt.schedules import SHIPPED
-
-    return schedule.endswith(".json") or schedule in SHIPPED
-
-
 def checked_device(device: str) -> str:
     """`device`, if this machine has it; ConfigError if not."""
     import torch
@@ -98,13 +92,6 @@ def checked_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"`--device {device}` must be a device of this machine: {error}") from error
     return device
-
-
-def _text_of(schedule: str) -> str:
-    """The schedule as text: what the file says, or the name."""
-    from metaopt.schedules import schedule_file
-
-    return schedule_file(schedule).read_text(encoding="utf-8") if _is_file(schedule) else schedule
 
 
 def _check_same(path: Path, identity: dict[str, Any]) -> None:

@@ -24,6 +24,8 @@ class OnTask:
     """Paired seeds at which an effect of this size is seen four times in five."""
     diverged: int
     """Trainings of the schedule that diverged; each counts as its untrained generator."""
+    rival_diverged: int
+    """The same of the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ def compare(
                 seeds=len(part),
                 seeds_needed=seeds_needed(part) if len(part) > 1 else math.inf,
                 diverged=sum(ours[key].diverged for key in by_task[task]),
+                rival_diverged=sum(theirs[key].diverged for key in by_task[task]),
             )
             for task, part in zip(by_task, ratios, strict=True)
         ],

@@ -37,6 +37,11 @@ class Sample:
         return self.features if self.moments is None else self.moments
 
     @property
+    def n(self) -> int:
+        """Images."""
+        return len(self.features) if self.moments is None else self.moments.n
+
+    @property
     def covariance(self) -> Tensor:
         """Of the features, float64 ``(d, d)``; of d images or fewer ``(n, n)``, with the same non-zero eigenvalues."""
         if self.moments is not None:
@@ -142,7 +147,8 @@ def evaluate(
 
     `feature_spread` is the trace of the covariance S of generated features over that of real ones, >= 0;
     `feature_rank` the same of the participation ratio ``(tr S)^2 / tr S^2``, the number of directions that features
-    vary in: of k images shown again and again it is at most k - 1. All are NaN where a feature is not finite.
+    vary in, relative to what so many images can have: of k images again and again it is at most k - 1. All are NaN
+    where a feature is not finite.
 
     Args:
         batches: uint8 ``(n_i, c, h, w)``.
@@ -158,7 +164,7 @@ def evaluate(
         return dict.fromkeys([*keys, "feature_spread", "feature_rank"], math.nan)
     values = [value for name in metrics for value in METRICS[name].measure(real, sample, generator)]
     spread_real, rank_real = _spread_and_rank(real.statistics.covariance)
-    diversity = {"feature_spread": spread / spread_real, "feature_rank": rank / rank_real}
+    diversity = {"feature_spread": spread / spread_real, "feature_rank": rank / min(rank_real, sample.n - 1)}
     return {**dict(zip(keys, values, strict=True)), **diversity}
 
 

@@ -96,13 +96,13 @@ def save_schedule(artifact: ScheduleArtifact, path: str | Path) -> Path:
 
 def schedule_file(source: str | Path) -> Path:
     """The file of a schedule: of one that ships, by its name, else the path itself."""
-    if str(source) in SHIPPED:
+    if isinstance(source, str) and source in SHIPPED:
         return Path(__file__).parent / "shipped" / f"{source}.json"
     return _expanded(source)
 
 
 def load_schedule(path: str | Path) -> ScheduleArtifact:
-    """Read a schedule.json, or one that ships by its name.
+    """Read a schedule.json, or one that ships by its name (``./static`` is a file of that name).
 
     ArtifactError names the file, the key, the rule and the value that breaks it.
     """

@@ -77,7 +77,9 @@ BASELINES: Mapping[str, NamedSchedule] = {
 
 
 def named_schedule(name: str) -> NamedSchedule:
-    """A baseline by name, or a family at its default parameters; ConfigError naming the nearest otherwise."""
+    """A schedule that ships, a baseline, or a family at its default parameters; ConfigError naming the nearest."""
+    if name in SHIPPED:
+        return _loaded(name)
     if name in BASELINES:
         return BASELINES[name]
     if name in FAMILIES:
@@ -114,7 +116,9 @@ def _extended(simpler: dict[str, float] | None, family: Family) -> dict[str, flo
 
 def find_schedule(source: str) -> NamedSchedule:
     """A schedule by name, or out of a schedule.json; ConfigError if there is none."""
-    if not source.endswith(".json") and source not in SHIPPED:
-        return named_schedule(source)
+    return _loaded(source) if source.endswith(".json") else named_schedule(source)
+
+
+def _loaded(source: str) -> NamedSchedule:
     loaded = load_schedule(source)
     return NamedSchedule(name=Path(source).stem, family=loaded.family, params=loaded.params, source=source)

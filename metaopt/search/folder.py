@@ -12,6 +12,7 @@ from typing import Any
 
 import metaopt
 from metaopt.errors import ConfigError, StorageError
+from metaopt.gan import Task
 from metaopt.search.study import Study
 
 MANIFEST = "study.json"
@@ -58,7 +59,7 @@ class Manifest:
     name: str
     key: str
     trained_on: str
-    """Hash of the tasks as resolved, of their images, the feature weights and metaopt's version."""
+    """As of `trained_on`."""
     family: str
     reference: str
     """Name of the reference schedule."""
@@ -76,11 +77,10 @@ class Manifest:
 
 def manifest_of(study: Study, identities: Sequence[str]) -> Manifest:
     """The manifest of a study whose tasks' resources have those identities."""
-    parts = [[task.key() for task in study.tasks], list(identities), metaopt.__version__]
     return Manifest(
         name=study.name,
         key=study.key,
-        trained_on=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16],
+        trained_on=trained_on(study.tasks, identities),
         family=study.family.name,
         reference=study.reference.schedule.name,
         tasks=[task.name for task in study.tasks],
@@ -90,6 +90,12 @@ def manifest_of(study: Study, identities: Sequence[str]) -> Manifest:
         tracking_uri=study.spec.tracking.uri,
         spec=study.spec.model_dump(),
     )
+
+
+def trained_on(tasks: Sequence[Task], identities: Sequence[str]) -> str:
+    """Hash of tasks, of the identities of their resources, and of metaopt's version."""
+    parts = [[task.key() for task in tasks], list(identities), metaopt.__version__]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import optuna
 from optuna.distributions import FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -184,16 +183,18 @@ def _read(folder: Path, name: str) -> optuna.Study | None:
 def importances(folder: Path, name: str) -> dict[str, float]:
     """Share of the score's variance that each varied parameter explains alone, the greatest first (fANOVA, seed 0).
 
-    Empty where fewer than eight trials have a score: the forest that is behind it would only fit their noise.
+    Empty where fewer than eight trials have a score, as the forest that is behind it would only fit their noise, and
+    where all scores are alike.
     """
     study = _read(folder, name)
     done = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     names = [key for key in (done[0].params if done else {}) if len({trial.params[key] for trial in done}) > 1]
-    if study is None or len(done) < _FEWEST_FOR_IMPORTANCES or not names:
+    if study is None or len(done) < _FEWEST_FOR_IMPORTANCES or not names or len({one.value for one in done}) == 1:
         return {}
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    evaluator = FanovaImportanceEvaluator(seed=0)
-    return optuna.importance.get_param_importances(study, evaluator=evaluator, params=names, normalize=False)
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # loads scikit-learn
+
+    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=names, normalize=False)
 
 
 def _open(path: Path) -> JournalStorage:

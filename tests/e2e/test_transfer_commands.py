@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from metaopt.meta.statistics import expected_best
 from metaopt.meta.transfer import Cell, Contestant, train_cells
 from metaopt.schedules import BASELINES, ScheduleArtifact, load_schedule, save_schedule
 from metaopt.search.export import best_trial, scored
-from metaopt.search.optuna_space import read_rows
+from metaopt.search.optuna_space import importances, read_rows
 from metaopt.search.study import load_task
 from metaopt.tracking import load_runs
 from metaopt.training.resources import floor
@@ -147,7 +148,8 @@ def test_a_report_has_every_table_as_csv(validated: Path, tmp_path: Path) -> Non
     page = (tmp_path / "page" / "report.html").read_text()
     for title in ("Trials", "The best schedule", "Samples", "Search against fresh seeds"):
         assert f"<h2>{title}</h2>" in page
-    assert {"scores.png", "validation.png"} <= {file.name for file in (tmp_path / "page").iterdir()}
+    files = {file.name for file in (tmp_path / "page").iterdir()}
+    assert {"scores.png", "best_schedule.png", "samples.png", "validation.png"} <= files
 
 
 def test_no_study_no_report(tmp_path: Path) -> None:
@@ -222,7 +224,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, start: Path, data: Path)
 def tuned(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """A study on the user's images alone."""
     folder = tmp_path_factory.mktemp("tuned")
-    study = tiny_study(name="alone", tasks=[{"data": f"npz:{data}", "size": 8, **SMALL}], seeds=[7])
+    wide = {"family": "constant", "ranges": {"lr_g": {"low": 1e-4, "high": 10}}}  # some diverge
+    study = tiny_study(name="alone", tasks=[{"data": f"npz:{data}", "size": 8, **SMALL}], seeds=[7], schedule=wide)
     done = metaopt("search", write_study(folder, study), "--out", folder / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "out"
@@ -233,7 +236,9 @@ def test_what_a_schedule_is_worth_in_trials_of_tuning(evaluated: Path, tuned: Pa
     done = metaopt(*evaluation(evaluated, start, data, "--tuned", tuned))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Worth as many trials of tuning" in done.stdout and "mine (of 5)" in done.stdout
-    pool = [math.log(row.verdict.fids["mine"]) for row in read_rows(tuned, "alone")[1:] if row.verdict]
+    ended = [row.verdict for row in read_rows(tuned, "alone")[1:] if row.verdict]
+    assert {one.status for one in ended} == {"finished", "diverged"}
+    pool = [math.log(one.fids["mine"]) for one in ended]
     last: dict[str, dict[str, float]] = {}
     for row in table(evaluated / "results.csv"):
         if row["fid"] and row["task"] == "mine":
@@ -256,12 +261,44 @@ def test_a_study_on_something_else_is_no_pool(evaluated: Path, validated: Path, 
     digits = ["evaluate", "ttur", "--tasks", "digits", "--seeds", 1, "--out", evaluated, "--tuned"]
     for folder, message in (
         (validated / "out", "must have one task and one seed"),
-        (tuned, "must be tuned on one of the tasks digits"),
+        (tuned, "must be tuned on one of the tasks, but it differs from digits in data, size, "),
         (evaluated, "must be the folder of a study"),
     ):
         refused = metaopt(*digits, folder)
         assert refused.returncode == 2
         assert message in " ".join(refused.stderr.split())
+
+
+def test_a_pool_is_whole_of_the_same_images_and_one_a_task(
+    evaluated: Path, tuned: Path, start: Path, data: Path, tmp_path: Path
+) -> None:
+    twice = metaopt(*evaluation(evaluated, start, data, "--tuned", tuned, "--tuned", tuned))
+    assert twice.returncode == 2
+    assert "must name one study a task, but 'mine' has 2" in " ".join(twice.stderr.split())
+    manifest = json.loads((tuned / "study.json").read_text())
+    for change, message in (
+        ({"spec": manifest["spec"] | {"search": manifest["spec"]["search"] | {"trials": 9}}}, "all 9 trials"),
+        ({"trained_on": "0" * 16}, "but have changed since"),
+    ):
+        copy = tmp_path / message.split()[-1]
+        shutil.copytree(tuned, copy)
+        (copy / "study.json").write_text(json.dumps(manifest | change))
+        refused = metaopt(*evaluation(evaluated, start, data, "--tuned", copy))
+        assert refused.returncode == 2
+        assert message in " ".join(refused.stderr.split())
+
+
+def test_a_report_says_which_parameters_matter_where_trials_tell(tuned: Path, tmp_path: Path) -> None:
+    """Six trials tell nothing; a dozen do."""
+    page = tmp_path / "report.html"
+    assert metaopt("report", "--study", tuned, "--out", tmp_path).returncode == 0
+    assert "Which parameters matter" not in page.read_text()
+    more = metaopt("search", tuned.parent / "study.yaml", "--out", tuned, "--resume", "--set", "search.trials=14")
+    assert more.returncode == 0, more.stderr
+    assert metaopt("report", "--study", tuned, "--out", tmp_path).returncode == 0
+    assert "Which parameters matter" in page.read_text()
+    found = {row["parameter"]: float(row["importance"]) for row in table(tmp_path / "importances.csv")}
+    assert found == pytest.approx(importances(tuned, "alone"))
 
 
 def test_an_evaluation_is_paired_and_its_table_follows_from_its_results(evaluated: Path) -> None:

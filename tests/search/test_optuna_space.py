@@ -181,5 +181,7 @@ def test_few_trials_have_no_importances(tmp_path: Path) -> None:
     for _ in range(7):
         proposals.tell(ask(proposals), finished(0.1))
     assert importances(tmp_path, "tiny") == {}
+    proposals.tell(ask(proposals), finished(0.1))
+    assert importances(tmp_path, "tiny") == {}  # eight that are all alike
     proposals.tell(ask(proposals), finished(0.3))
     assert importances(tmp_path, "tiny")

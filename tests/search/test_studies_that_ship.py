@@ -1,0 +1,16 @@
+"""The studies in search_spaces/."""
+
+from metaopt.search.study import load_study, names_of_studies
+
+
+def test_each_can_be_run_by_its_name() -> None:
+    assert {"smoke", "transfer_static"} <= set(names_of_studies())
+    assert [load_study(name).name for name in names_of_studies()] == names_of_studies()
+
+
+def test_those_that_are_compared_have_the_same_tasks_and_trials() -> None:
+    static, *others = (load_study(f"transfer_{of}") for of in ("static", "open", "closed"))
+    for other in others:
+        assert (other.tasks, other.validation) == (static.tasks, static.validation)
+        assert (other.spec.seeds, other.spec.validation) == (static.spec.seeds, static.spec.validation)
+        assert (other.spec.search.trials, other.objective) == (static.spec.search.trials, static.objective)
