@@ -32,7 +32,8 @@ def save_training(training: Training, path: str | Path) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
         with suppress(OSError):
             temporary.unlink()
-        raise StorageError(f"{path} could not be written: {error}.") from error
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise StorageError(f"{path} could not be written: {cause}.") from error
 
 
 def load_training(training: Training, path: str | Path) -> Path:
