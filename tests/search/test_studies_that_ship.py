@@ -12,5 +12,7 @@ def test_those_that_are_compared_have_the_same_tasks_and_trials() -> None:
     static, *others = (load_study(f"transfer_{of}") for of in ("static", "open", "closed"))
     for other in others:
         assert (other.tasks, other.validation) == (static.tasks, static.validation)
-        assert (other.spec.seeds, other.spec.validation) == (static.spec.seeds, static.spec.validation)
+        assert (other.spec.seeds, other.spec.evaluations) == (static.spec.seeds, static.spec.evaluations)
         assert (other.spec.search.trials, other.objective) == (static.spec.search.trials, static.objective)
+        assert other.spec.validation and static.spec.validation
+        assert set(other.spec.validation.seeds).isdisjoint(static.spec.validation.seeds)  # the start was lucky on those
