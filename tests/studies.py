@@ -1,5 +1,6 @@
 """A study so small that a trial takes a fraction of a second, and the command line in a process of its own."""
 
+import csv
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,3 +33,9 @@ def metaopt(*arguments: object, timeout_s: float = 240, **options: Any) -> subpr
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "metaopt.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, **options)
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
