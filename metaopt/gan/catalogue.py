@@ -15,7 +15,7 @@ from metaopt.gan.glyphs import load_glyphs
 from metaopt.gan.images import RawImages
 from metaopt.gan.sources import load_digits, load_mnist5k
 
-_NONE_STATED = "none stated"
+_SEE_SOURCE = "see source"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ _SOURCES = (
             name="digits",
             shows="handwritten digits",
             source="scikit-learn; https://archive.ics.uci.edu/ml/datasets/Optical+Recognition+of+Handwritten+Digits",
-            licence="CC BY 4.0",
+            licence=_SEE_SOURCE,
             n=1797,
             size=8,
             channels=1,
@@ -128,7 +128,7 @@ _SOURCES = (
             name="cifar10",
             shows="animals and vehicles",
             source="https://www.cs.toronto.edu/~kriz/cifar.html",
-            licence=_NONE_STATED,
+            licence=_SEE_SOURCE,
             n=50_000,
             size=32,
             channels=3,
@@ -184,7 +184,7 @@ _SOURCES = (
             name="stl10",
             shows="animals and vehicles",
             source="https://cs.stanford.edu/~acoates/stl10/",
-            licence=_NONE_STATED,
+            licence=_SEE_SOURCE,
             n=5000,
             size=64,
             channels=3,

@@ -1,6 +1,6 @@
 """Which controls to use when: pure functions on plain floats. Standard library only."""
 
-from metaopt.schedules.artifact import SHIPPED, ScheduleArtifact, load_schedule, save_schedule, schedule_file
+from metaopt.schedules.artifact import SHIPPED, ScheduleArtifact, load_schedule, save_schedule
 from metaopt.schedules.baselines import BASELINES, NamedSchedule, as_point_of, find_schedule, named_schedule
 from metaopt.schedules.families import FAMILIES, Family, build_schedule, check_params, find_family
 from metaopt.schedules.parameter import Parameter
@@ -26,5 +26,4 @@ __all__ = [
     "load_schedule",
     "named_schedule",
     "save_schedule",
-    "schedule_file",
 ]

@@ -94,7 +94,7 @@ def save_schedule(artifact: ScheduleArtifact, path: str | Path) -> Path:
     return path
 
 
-def schedule_file(source: str | Path) -> Path:
+def _file_of(source: str | Path) -> Path:
     """The file of a schedule: of one that ships, by its name, else the path itself."""
     if isinstance(source, str) and source in SHIPPED:
         return Path(__file__).parent / "shipped" / f"{source}.json"
@@ -107,7 +107,7 @@ def load_schedule(path: str | Path) -> ScheduleArtifact:
     ArtifactError names the file, the key, the rule and the value that breaks it.
     """
     try:
-        path = schedule_file(path)
+        path = _file_of(path)
         return _checked(_read(path))
     except ConfigError as error:
         message = str(error)
