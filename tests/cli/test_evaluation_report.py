@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from metaopt.analysis.evaluation import draw_controls, draw_fids, draw_forest
 from metaopt.analysis.report import Section, write_report
+from metaopt.analysis.study import draw_regret, draw_scores
 from PIL import Image
 
 FLOORS = {"a": 2.0, "b": 3.0}
@@ -80,3 +81,24 @@ def test_names_of_files_cannot_break_the_pictures(tmp_path: Path) -> None:
     draw_forest(tmp_path / "forest.png", comparison().assign(schedule="a$_$b", baseline="_$^$"))
     sizes = [Image.open(tmp_path / f"{name}.png").size for name in ("controls", "fid", "forest")]
     assert all(width > 300 and height > 100 for width, height in sizes)
+
+
+def test_a_diverged_trial_is_not_drawn_as_the_best(tmp_path: Path) -> None:
+    rows = [(0, "finished", 0.0, "dcgan"), (1, "diverged", -0.5, ""), (2, "finished", -0.2, "")]
+    trials = pd.DataFrame(rows, columns=["trial", "status", "score", "schedule"])
+    with_it, without, fewer = (
+        draw_scores(tmp_path / f"{i}.png", part).read_bytes()
+        for i, part in enumerate((trials, trials[::2], trials[:1]))
+    )
+    assert with_it == without != fewer
+
+
+def test_each_score_of_a_candidate_is_drawn(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"trial": [3, 5], "search": [-0.3, -0.2], "fresh": [-0.1, -0.2], "validation": [0.1, -0.1]})
+    pictures = {
+        draw_regret(
+            tmp_path / f"{column}.png", frame if column == "none" else frame.assign(**{column: [-0.4, -0.5]})
+        ).read_bytes()
+        for column in ("none", "search", "fresh", "validation")
+    }
+    assert len(pictures) == 4
