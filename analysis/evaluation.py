@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 
 _BAND = (0.25, 0.75)
 _COLORS, _DASHES = 10, ("-", "--", ":", "-.")
-_CONTROLS = (("lr_g", "learning rate of G"), ("lr_d", "learning rate of D"), ("update_ratio", "D updates per G update"))
+CONTROLS = {"lr_g": "learning rate of G", "lr_d": "learning rate of D", "update_ratio": "D updates per G update"}
+"""What a schedule sets: column -> title."""
+SIGNALS = {
+    "loss_gap": "loss of D above its ideal value",
+    "d_sign": "average sign of D on real images",
+    "d_accuracy": "accuracy of D",
+    "log_grad_ratio": "ln of gradient norms, D over G",
+}
+"""What it may read."""
 
 
 def draw_forest(path: Path, comparison: pd.DataFrame) -> Path:
@@ -83,14 +91,20 @@ def draw_equivalence(path: Path, curves: Mapping[str, Sequence[tuple[float, floa
     return _saved(figure, path)
 
 
-def draw_controls(path: Path, results: pd.DataFrame) -> Path:
-    """What schedules set over training: median over tasks and seeds and the middle half; as PNG."""
+def draw_over_training(path: Path, results: pd.DataFrame, columns: Mapping[str, str]) -> Path:
+    """A panel a column of the records, a line a schedule: median over tasks and seeds and the middle half; as PNG.
+
+    Args:
+        path: where to save.
+        results: the table `results.csv`.
+        columns: column -> title, of `CONTROLS` or `SIGNALS`.
+    """
     placed = _placed(results)
-    figure = Figure(figsize=(15.4, 4.6), layout="constrained")
-    for axis, (name, title) in zip(figure.subplots(1, len(_CONTROLS)), _CONTROLS, strict=True):
+    figure = Figure(figsize=(4.6 * len(columns) + 1.6, 4.6), layout="constrained")
+    for axis, (name, title) in zip(figure.subplots(1, len(columns)), columns.items(), strict=True):
         _bands(axis, placed, name)
         axis.set_title(title)
-        if name != "update_ratio":
+        if name.startswith("lr_"):
             axis.set_yscale("log", nonpositive="mask")
     return _saved(figure, path)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from metaopt.analysis.evaluation import draw_controls, draw_equivalence, draw_fids, draw_forest
+from metaopt.analysis.evaluation import CONTROLS, SIGNALS, draw_equivalence, draw_fids, draw_forest, draw_over_training
 from metaopt.analysis.report import Section, write_report
 from metaopt.errors import StorageError
 from metaopt.meta.comparison import Comparison, Final, compare
@@ -92,7 +92,13 @@ def _sections(
         Section(
             title="What the schedules set",
             text="Median over tasks and seeds, and the middle half.",
-            picture=draw_controls(out / "controls.png", results),
+            picture=draw_over_training(out / "controls.png", results, CONTROLS),
+        ),
+        Section(
+            title="What schedules can read",
+            text="The signals that drive a schedule with feedback; the same for those without. Median over tasks and "
+            "seeds, and the middle half.",
+            picture=draw_over_training(out / "signals.png", results, SIGNALS),
         ),
     ]
     if found:
@@ -157,14 +163,13 @@ def print_equivalence(console: Console, worth: pd.DataFrame) -> None:
 
 
 def _row(cell: Cell, record: Record, diverged: bool) -> dict[str, object]:
-    kept = ("iteration", "progress", "fid", "lr_g", "lr_d", "update_ratio", "loss_d", "loss_g", "d_accuracy")
-    values = {name: value for name, value in asdict(record).items() if name in kept}
+    kept = ("iteration", "progress", "fid", *CONTROLS, "loss_d", "loss_g", *SIGNALS)
+    values = asdict(record)
     return {
         "schedule": cell.contestant.name,
         "task": cell.task.name,
         "seed": cell.seed,
-        **values,
-        "log_grad_ratio": record.log_grad_ratio,
+        **{name: values[name] for name in kept},
         "diverged": diverged,
     }
 

@@ -20,9 +20,9 @@ from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.export import artifact, best_trial, mlflow_runs, study_in
 from metaopt.search.folder import grid_name, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow
-from metaopt.search.session import Trainings
 from metaopt.search.study import Study
 from metaopt.search.study_spec import TaskSpec
+from metaopt.search.trainings import Trainings
 from metaopt.search.winner import Validation
 from metaopt.tracking import register_schedule
 from metaopt.training.resources import floor, resources

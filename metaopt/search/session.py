@@ -5,57 +5,21 @@ told, then its run is closed; a resumed session closes the runs that a dead driv
 """
 
 import math
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from metaopt.errors import MetaoptError, StorageError
-from metaopt.gan import LOSSES, Task
-from metaopt.meta import TrainingCurve, TrainingId, curve, outcome, score
-from metaopt.meta.objective import log_fid
-from metaopt.meta.racing import LEVEL, worse_by_chance
 from metaopt.meta.reference import Recorded, find, store, training_key
-from metaopt.schedules import ScheduleArtifact, save_schedule
-from metaopt.search.folder import grid_name, references, trial_folder, trial_uid
+from metaopt.search.folder import references
 from metaopt.search.jobs import Job, Slice
+from metaopt.search.judging import judge, race_lost
 from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
 from metaopt.search.study import Study
-from metaopt.tracking import Point, Status, Tracker
+from metaopt.search.trainings import Trainings
+from metaopt.search.trial_runs import TrialRuns
+from metaopt.tracking import Tracker
 from metaopt.training import Record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trainings:
-    """The trainings of every candidate, in order: each task with each seed."""
-
-    tasks: Sequence[Task]
-    seeds: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.tasks) * len(self.seeds)
-
-    def id(self, index: int) -> TrainingId:
-        """Name of the task, and seed."""
-        return self.task(index).name, self.seeds[index % len(self.seeds)]
-
-    def task(self, index: int) -> Task:
-        """The task of a training."""
-        return self.tasks[index // len(self.seeds)]
-
-    def stages(self, *, racing: bool) -> tuple[tuple[int, ...], ...]:
-        """All trainings at once; in a race one after the other, all tasks with the first seed first."""
-        if not racing:
-            return (tuple(range(len(self))),)
-        n = len(self.seeds)
-        return tuple((task * n + seed,) for seed in range(n) for task in range(len(self.tasks)))
-
-    def label(self, index: int) -> str:
-        """Prefix of metric names: the task, and the seed where there are several."""
-        name, seed = self.id(index)
-        return name if len(self.seeds) == 1 else f"{name}/seed{seed}"
 
 
 class Session:
@@ -80,6 +44,7 @@ class Session:
         """
         self.study, self.folder, self.proposals, self.tracker = study, folder, proposals, tracker
         self.trainings = Trainings(tasks=study.tasks, seeds=study.spec.seeds)
+        self._runs = TrialRuns(study, folder, self.trainings, tracker)
         self._keys = [
             training_key(
                 self.trainings.task(i),
@@ -99,7 +64,9 @@ class Session:
         self._lost: dict[str, str] = {}
         self._deaths: Counter[tuple[int, int]] = Counter()
         self._unscored: list[tuple[int, dict[int, list[Record]], float, str]] = []
-        self._close_runs()
+        for row in self.rows():
+            if row.verdict is not None and row.ended is not None:
+                self._runs.close(row.number, row.verdict, round(row.ended.timestamp() * 1000))
 
     # What a worker does next
 
@@ -125,7 +92,7 @@ class Session:
         proposal = self.proposals.ask(job_id)
         if proposal is None:
             return None
-        self._open_run(proposal)
+        self._runs.open(proposal)
         if self._is_reference(proposal):  # it has been trained already, piece by piece
             self._unscored.append((proposal.number, {}, 0.0, ""))
             self._score_what_can_be()
@@ -146,9 +113,9 @@ class Session:
         for i, grid in part.grids.items():
             self._grids[job_id].setdefault(i, []).append(grid)
         if job.kind == "candidate":
-            self._log(job.number, part.records)
+            self._runs.log(job.number, part.records)
             for i, grid in part.grids.items():
-                self._keep_grid(job.number, i, len(self._grids[job_id][i]), grid)
+                self._runs.keep_grid(job.number, i, len(self._grids[job_id][i]), grid)
 
     def out_of_the_race(self, job_id: str, part: Slice) -> bool:
         """Whether a candidate, with `part` still to be taken in, is clearly worse than the best trial so far.
@@ -158,22 +125,13 @@ class Session:
         job = self._jobs[job_id]
         if job.kind == "reference" or any(new[-1].outcome is None for new in part.records.values()):
             return False
-        best = min((row for row in self.rows() if row.state == "COMPLETE"), key=_score, default=None)
-        if best is None or best.verdict is None:
-            return False
         before = self._records[job_id]
         records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
-        differences = [
-            log_fid(_final_fid(curve(found))) - log_fid(best.verdict.fids[self.trainings.label(i)])
-            for i, found in records.items()
-        ]
-        p = worse_by_chance(differences)
-        if p >= LEVEL:
-            return False
-        self._lost[job_id] = (
-            f"race lost to trial {best.number} after {len(differences)} of {len(self.trainings)} trainings, p {p:.3f}"
-        )
-        return True
+        best = min((row for row in self.rows() if row.state == "COMPLETE"), key=_score, default=None)
+        lost = race_lost(self.trainings, records, best)
+        if lost:
+            self._lost[job_id] = lost
+        return bool(lost)
 
     def on_end(self, job_id: str, *, error: str | None = None) -> None:
         """A job is over: finished, stopped early, or broken by `error`."""
@@ -234,127 +192,21 @@ class Session:
             if not records:
                 records = {i: list(recorded.records) for i, recorded in self._reference.items()}
                 wall_s = sum(recorded.records[-1].wall_s for recorded in self._reference.values())
-                self._log(number, records)
+                self._runs.log(number, records)
                 for i, recorded in self._reference.items():
                     for evaluation, grid in enumerate(recorded.grids, start=1):
-                        self._keep_grid(number, i, evaluation, grid)
-            self._tell(number, self._verdict(records, wall_s, lost))
-
-    def _verdict(self, records: Mapping[int, Sequence[Record]], wall_s: float, lost: str) -> Verdict:
-        curves = {self.trainings.id(i): curve(part) for i, part in records.items()}
-        reference = {self.trainings.id(i): curve(part.records) for i, part in self._reference.items()}
-        ended = outcome(list(curves.values())) if len(curves) == len(reference) else None
-        n = self.study.spec.evaluations if ended else min((len(c.fids) for c in curves.values()), default=1) - 1
-        complete = len(curves) == len(reference)
-        scores = [score(curves, reference, k, self.study.objective) for k in range(1, n + 1)] if complete else []
-        if lost:  # what it has reached, for samplers that learn from pruned trials
-            theirs = {key: reference[key] for key in curves}
-            scores = [score(curves, theirs, self.study.spec.evaluations, self.study.objective)]
-        reasons = [lost] if lost else []
-        reasons += [f"{self.trainings.label(i)}: {said}" for i, part in records.items() if (said := _said(part))]
-        return Verdict(
-            status=str(ended) if ended else "pruned",
-            score=scores[-1] if complete and scores else None,
-            scores=scores,
-            fids={self.trainings.label(i): _final_fid(curve(part)) for i, part in records.items()},
-            reason="; ".join(reasons),
-            wall_s=wall_s,
-        )
+                        self._runs.keep_grid(number, i, evaluation, grid)
+            reference = {i: recorded.records for i, recorded in self._reference.items()}
+            self._tell(number, judge(self.study, self.trainings, records, reference, wall_s=wall_s, lost=lost))
 
     def _tell(self, number: int, verdict: Verdict) -> None:
         if isinstance(self.tracker.error, OSError):  # told now, it would never be trained again, and its curves missing
             raise StorageError(f"{self.folder} could not be written: {self.tracker.error.strerror}.")
         if verdict.score is not None:
-            self._keep_schedule(number, verdict.score)
+            self._runs.keep_schedule(number, self.rows()[number].params, verdict.score)
         self.proposals.tell(number, verdict)
-        self._close_run(number, verdict, None)
-
-    # Tracking
-
-    def uid(self, number: int) -> str:
-        """The trial's identity in MLflow."""
-        return trial_uid(self.study.name, self.study.key, number)
-
-    def _open_run(self, proposal: Proposal) -> None:
-        self.tracker.start_trial(
-            self.uid(proposal.number),
-            name=f"{proposal.number:05d}" + (f" {proposal.name}" if proposal.name else ""),
-            params={"family": self.study.family.name, **proposal.params},
-            tags={"metaopt.number": str(proposal.number), "metaopt.schedule": proposal.name},
-        )
-
-    def _log(self, number: int, records: Mapping[int, Sequence[Record]]) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        points = [
-            Point(
-                key=f"{self.trainings.label(i)}/{key}",
-                value=value,
-                step=round(record.iteration),
-                timestamp_ms=now_ms,
-            )
-            for i, part in records.items()
-            for record in part
-            for key, value in _metrics(record).items()
-        ]
-        self.tracker.log(self.uid(number), points)
-
-    def _keep_grid(self, number: int, i: int, evaluation: int, png: bytes) -> None:
-        path = trial_folder(self.folder, number) / grid_name(self.trainings.label(i), evaluation)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png)
-        except OSError as error:
-            raise StorageError(f"{path} could not be written: {error.strerror}.") from error
-        self.tracker.log_artifact(self.uid(number), path, "samples")
-
-    def _keep_schedule(self, number: int, value: float) -> None:
-        schedule = ScheduleArtifact(
-            family=self.study.family.name,
-            params=self.proposals.rows()[number].params,
-            ideal_d_loss=LOSSES[self.study.tasks[0].loss].ideal_d_loss,
-            trained_on=tuple(task.name for task in self.study.tasks),
-            score=value,
-            provenance={"study": self.study.name, "trial": number, "trial_uid": self.uid(number)},
-        )
-        path = save_schedule(schedule, trial_folder(self.folder, number) / "schedule.json")
-        self.tracker.log_artifact(self.uid(number), path)
-
-    def _close_run(self, number: int, verdict: Verdict, time_ms: int | None) -> None:
-        metrics = {} if verdict.score is None else {"score": verdict.score}
-        status: Status = "FAILED" if verdict.status == "error" else "FINISHED"
-        self.tracker.end_trial(
-            self.uid(number),
-            status=status,
-            metrics=metrics | {"wall_s": verdict.wall_s},
-            tags={"metaopt.status": verdict.status, "metaopt.reason": verdict.reason},
-            time_ms=time_ms,
-        )
-
-    def _close_runs(self) -> None:
-        for row in self.proposals.rows():
-            if row.verdict is not None and row.ended is not None:
-                self._close_run(row.number, row.verdict, round(row.ended.timestamp() * 1000))
+        self._runs.close(number, verdict)
 
 
 def _score(row: TrialRow) -> tuple[float, int]:
     return row.verdict.score if row.verdict and row.verdict.score is not None else math.inf, row.number
-
-
-def _final_fid(of: TrainingCurve) -> float:
-    return of.fid_at(len(of.fids) - 1)
-
-
-def _said(records: Sequence[Record]) -> str:
-    """Why a training ended as it did, and the kinds of its warnings."""
-    kinds = dict.fromkeys(
-        warning.partition(":")[0] for record in records if record.warning for warning in record.warning.split("; ")
-    )
-    return ", ".join(filter(None, (records[-1].reason, *kinds)))
-
-
-_NOT_LOGGED = ("iteration", "progress", "d_updates", "g_updates", "outcome", "reason", "warning", "wall_s")
-
-
-def _metrics(record: Record) -> dict[str, float]:
-    values: dict[str, Any] = asdict(record)
-    return {key: float(value) for key, value in values.items() if key not in _NOT_LOGGED and value is not None}

@@ -29,6 +29,9 @@ class Record:
     """Learning rate in force for the next update."""
     lr_g: float
     update_ratio: float
+    loss_gap: float
+    """What schedules can read, with the next three; see `metaopt.schedules.Signals`."""
+    d_sign: float
     d_accuracy: float
     """Average share of images on the right side of 0, in [0, 1]."""
     log_grad_ratio: float

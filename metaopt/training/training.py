@@ -294,6 +294,8 @@ class Training:
             lr_d=controller.controls.lr_d,
             lr_g=controller.controls.lr_g,
             update_ratio=controller.controls.update_ratio,
+            loss_gap=controller.signals.loss_gap,
+            d_sign=controller.signals.d_sign,
             d_accuracy=controller.signals.d_accuracy,
             log_grad_ratio=controller.signals.log_grad_ratio,
             **measures,

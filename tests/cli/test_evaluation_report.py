@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from metaopt.analysis.evaluation import draw_controls, draw_fids, draw_forest
+from metaopt.analysis.evaluation import CONTROLS, SIGNALS, draw_fids, draw_forest, draw_over_training
 from metaopt.analysis.report import Section, write_report
 from metaopt.analysis.study import draw_regret, draw_scores
 from PIL import Image
@@ -26,6 +26,10 @@ def results(n_schedules: int) -> pd.DataFrame:
             "lr_g": 1e-3 * (1 - record / 20),
             "lr_d": 1e-3,
             "update_ratio": 1.0 + schedule,
+            "loss_gap": -record / 20,
+            "d_sign": record / 20,
+            "d_accuracy": 0.5 + record / 40,
+            "log_grad_ratio": schedule - seed,
         }
         for schedule in range(n_schedules)
         for task in ("a", "b")
@@ -51,7 +55,8 @@ def test_pictures_have_something_drawn_in_them(tmp_path: Path, n_schedules: int)
     taken = frame[frame["fid"].notna()].assign(at=frame["progress"].round(1))
     for path in (
         draw_fids(tmp_path / "fid.png", taken, FLOORS),
-        draw_controls(tmp_path / "controls.png", frame),
+        draw_over_training(tmp_path / "controls.png", frame, CONTROLS),
+        draw_over_training(tmp_path / "signals.png", frame, SIGNALS),
         draw_forest(tmp_path / "forest.png", comparison()),
     ):
         with Image.open(path) as image:
@@ -75,7 +80,7 @@ def test_the_page_is_whole_and_names_cannot_break_it(tmp_path: Path) -> None:
 def test_names_of_files_cannot_break_the_pictures(tmp_path: Path) -> None:
     names = {"s0": "a$_$b", "s1": "_best[v2]"}
     frame = results(2).replace({"schedule": names, "task": {"a": "x$^$y"}})
-    draw_controls(tmp_path / "controls.png", frame)
+    draw_over_training(tmp_path / "controls.png", frame, CONTROLS)
     taken = frame[frame["fid"].notna()].assign(at=frame["progress"].round(1))
     draw_fids(tmp_path / "fid.png", taken, FLOORS | {"x$^$y": 1.0})
     draw_forest(tmp_path / "forest.png", comparison().assign(schedule="a$_$b", baseline="_$^$"))

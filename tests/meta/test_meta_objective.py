@@ -27,6 +27,8 @@ def _record(fid: float | None = None, ended: Outcome | None = None) -> Record:
         d_updates=0,
         g_updates=0,
         update_ratio=1.0,
+        loss_gap=0.0,
+        d_sign=0.0,
         d_accuracy=0.5,
         log_grad_ratio=0.0,
         fid=fid,

@@ -46,7 +46,19 @@ number = st.floats(allow_nan=False)
 any_record = st.builds(
     Record,
     **dict.fromkeys(
-        ("iteration", "progress", "loss_d", "loss_g", "lr_d", "lr_g", "update_ratio", "d_accuracy"), number
+        (
+            "iteration",
+            "progress",
+            "loss_d",
+            "loss_g",
+            "lr_d",
+            "lr_g",
+            "update_ratio",
+            "loss_gap",
+            "d_sign",
+            "d_accuracy",
+        ),
+        number,
     ),
     log_grad_ratio=number,
     d_updates=st.integers(0),

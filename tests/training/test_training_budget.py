@@ -8,7 +8,7 @@ from tiny import N_RECORDS, closed_loop, constant, knots, tiny_task, trained
 from torch.utils.flop_counter import FlopCounterMode
 
 from metaopt.gan import LOSSES, PairSpec, make_pair
-from metaopt.schedules import Schedule, Signals, build_schedule
+from metaopt.schedules import Controls, Schedule, Signals, build_schedule
 from metaopt.training import Outcome, Training
 from metaopt.training.flops import d_cost
 from metaopt.training.game import Game
@@ -115,7 +115,26 @@ def test_first_record_is_of_a_balanced_game_before_any_update() -> None:
     assert (first.iteration, first.progress, first.d_updates, first.g_updates) == (0, 0, 0, 0)
     assert first.loss_d == pytest.approx(math.log(4))
     assert first.loss_g == pytest.approx(math.log(2))
-    assert (first.lr_g, first.lr_d, first.d_accuracy) == (0.5, 0.25, 0.5)
+    assert (first.lr_g, first.lr_d) == (0.5, 0.25)
+    assert (first.loss_gap, first.d_sign, first.d_accuracy, first.log_grad_ratio) == (0, 0, 0.5, 0)
+
+
+def test_records_have_the_signals_that_schedules_read() -> None:
+    read: list[Signals] = []
+
+    class Reading:
+        def init(self) -> None:
+            return None
+
+        def step(self, state: None, signals: Signals) -> tuple[None, Controls]:
+            read.append(signals)
+            return None, Controls(lr_g=1e-3, lr_d=2e-3, update_ratio=2.0)
+
+    last = trained(tiny_task(budget=20, evaluations=1), Reading())[-1]
+    assert last.loss_gap == pytest.approx(last.loss_d / math.log(4) - 1)
+    assert (last.loss_gap, last.d_sign, last.log_grad_ratio) != (0, 0, 0)
+    for name in ("loss_gap", "d_sign", "d_accuracy", "log_grad_ratio"):
+        assert getattr(last, name) == getattr(read[-1], name)
 
 
 @pytest.mark.parametrize("budget", [1, 2, 7])

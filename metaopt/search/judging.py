@@ -1,0 +1,72 @@
+"""What the trainings of a candidate amount to: its verdict, or that it has lost its race."""
+
+from collections.abc import Mapping, Sequence
+
+from metaopt.meta import TrainingCurve, curve, outcome, score
+from metaopt.meta.objective import log_fid
+from metaopt.meta.racing import LEVEL, worse_by_chance
+from metaopt.search.optuna_space import TrialRow, Verdict
+from metaopt.search.study import Study
+from metaopt.search.trainings import Trainings
+from metaopt.training import Record
+
+Found = Mapping[int, Sequence[Record]]
+"""Records by number of the training."""
+
+
+def judge(study: Study, trainings: Trainings, records: Found, reference: Found, *, wall_s: float, lost: str) -> Verdict:
+    """The verdict on a candidate.
+
+    Args:
+        study: whose objective and evaluations count.
+        trainings: all that a candidate has to do.
+        records: of those that it has done, in part if it was stopped.
+        reference: of all, with the reference schedule.
+        wall_s: seconds that it took.
+        lost: what was said where it lost a race.
+    """
+    curves = {trainings.id(i): curve(part) for i, part in records.items()}
+    references = {trainings.id(i): curve(part) for i, part in reference.items()}
+    complete = len(curves) == len(references)
+    ended = outcome(list(curves.values())) if complete else None
+    n = study.spec.evaluations if ended else min((len(c.fids) for c in curves.values()), default=1) - 1
+    scores = [score(curves, references, k, study.objective) for k in range(1, n + 1)] if complete else []
+    if lost:  # what it has reached, for samplers that learn from pruned trials
+        theirs = {key: references[key] for key in curves}
+        scores = [score(curves, theirs, study.spec.evaluations, study.objective)]
+    reasons = [lost] if lost else []
+    reasons += [f"{trainings.label(i)}: {said}" for i, part in records.items() if (said := _said(part))]
+    return Verdict(
+        status=str(ended) if ended else "pruned",
+        score=scores[-1] if complete and scores else None,
+        scores=scores,
+        fids={trainings.label(i): _final_fid(curve(part)) for i, part in records.items()},
+        reason="; ".join(reasons),
+        wall_s=wall_s,
+    )
+
+
+def race_lost(trainings: Trainings, records: Found, best: TrialRow | None) -> str:
+    """Why a candidate is clearly worse than the `best` trial so far, paired on what it has done; else empty."""
+    if best is None or best.verdict is None:
+        return ""
+    differences = [
+        log_fid(_final_fid(curve(found))) - log_fid(best.verdict.fids[trainings.label(i)])
+        for i, found in records.items()
+    ]
+    p = worse_by_chance(differences)
+    if p >= LEVEL:
+        return ""
+    return f"race lost to trial {best.number} after {len(differences)} of {len(trainings)} trainings, p {p:.3f}"
+
+
+def _final_fid(of: TrainingCurve) -> float:
+    return of.fid_at(len(of.fids) - 1)
+
+
+def _said(records: Sequence[Record]) -> str:
+    """Why a training ended as it did, and the kinds of its warnings."""
+    kinds = dict.fromkeys(
+        warning.partition(":")[0] for record in records if record.warning for warning in record.warning.split("; ")
+    )
+    return ", ".join(filter(None, (records[-1].reason, *kinds)))

@@ -1,0 +1,97 @@
+"""What a trial leaves: its run in the tracker, and sample grids and its schedule in its folder."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from metaopt.errors import StorageError
+from metaopt.gan import LOSSES
+from metaopt.schedules import ScheduleArtifact, save_schedule
+from metaopt.search.folder import grid_name, trial_folder, trial_uid
+from metaopt.search.optuna_space import Proposal, Verdict
+from metaopt.search.study import Study
+from metaopt.search.trainings import Trainings
+from metaopt.tracking import Point, Status, Tracker
+from metaopt.training import Record
+
+
+class TrialRuns:
+    """The traces of all trials of a study. Every method may raise StorageError when the disk is full."""
+
+    def __init__(self, study: Study, folder: Path, trainings: Trainings, tracker: Tracker) -> None:
+        """`folder` is the study's; nothing is written yet."""
+        self._study, self._folder, self._trainings, self._tracker = study, folder, trainings, tracker
+
+    def _uid(self, number: int) -> str:
+        """The trial's identity in MLflow."""
+        return trial_uid(self._study.name, self._study.key, number)
+
+    def open(self, proposal: Proposal) -> None:
+        """Start the trial's run, or find it again."""
+        self._tracker.start_trial(
+            self._uid(proposal.number),
+            name=f"{proposal.number:05d}" + (f" {proposal.name}" if proposal.name else ""),
+            params={"family": self._study.family.name, **proposal.params},
+            tags={"metaopt.number": str(proposal.number), "metaopt.schedule": proposal.name},
+        )
+
+    def log(self, number: int, records: Mapping[int, Sequence[Record]]) -> None:
+        """Add the curves of new records, by number of the training."""
+        now_ms = time.time_ns() // 1_000_000
+        points = [
+            Point(
+                key=f"{self._trainings.label(i)}/{key}",
+                value=value,
+                step=round(record.iteration),
+                timestamp_ms=now_ms,
+            )
+            for i, part in records.items()
+            for record in part
+            for key, value in _metrics(record).items()
+        ]
+        self._tracker.log(self._uid(number), points)
+
+    def keep_grid(self, number: int, i: int, evaluation: int, png: bytes) -> None:
+        """Keep the sample grid of training `i` at its `evaluation`-th look."""
+        path = trial_folder(self._folder, number) / grid_name(self._trainings.label(i), evaluation)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png)
+        except OSError as error:
+            raise StorageError(f"{path} could not be written: {error.strerror}.") from error
+        self._tracker.log_artifact(self._uid(number), path, "samples")
+
+    def keep_schedule(self, number: int, params: Mapping[str, float], value: float) -> None:
+        """Keep the trial's schedule, with its score."""
+        schedule = ScheduleArtifact(
+            family=self._study.family.name,
+            params=params,
+            ideal_d_loss=LOSSES[self._study.tasks[0].loss].ideal_d_loss,
+            trained_on=tuple(task.name for task in self._study.tasks),
+            score=value,
+            provenance={"study": self._study.name, "trial": number, "trial_uid": self._uid(number)},
+        )
+        path = save_schedule(schedule, trial_folder(self._folder, number) / "schedule.json")
+        self._tracker.log_artifact(self._uid(number), path)
+
+    def close(self, number: int, verdict: Verdict, time_ms: int | None = None) -> None:
+        """End the trial's run, at `time_ms` (Unix time) where that is not now; again does no harm."""
+        metrics = {} if verdict.score is None else {"score": verdict.score}
+        status: Status = "FAILED" if verdict.status == "error" else "FINISHED"
+        self._tracker.end_trial(
+            self._uid(number),
+            status=status,
+            metrics=metrics | {"wall_s": verdict.wall_s},
+            tags={"metaopt.status": verdict.status, "metaopt.reason": verdict.reason},
+            time_ms=time_ms,
+        )
+
+
+_NOT_LOGGED = ("iteration", "progress", "d_updates", "g_updates", "outcome", "reason", "warning", "wall_s")
+
+
+def _metrics(record: Record) -> dict[str, float]:
+    values: dict[str, Any] = asdict(record)
+    return {key: float(value) for key, value in values.items() if key not in _NOT_LOGGED and value is not None}
