@@ -1,0 +1,150 @@
+"""Inner loops: weights after some updates on a support set, as a function of the first ones."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from metaopt.errors import ConfigError
+from metaopt.schedules import Schedule, Signals
+from metaopt.schedules.turns import Player, after_update, next_player
+from metaopt.schedules.types import LOG_4
+
+Batch = TypeVar("Batch")
+Weights = Mapping[Player, Mapping[str, Tensor]]
+"""Player -> name -> tensor."""
+Loss = Callable[[Weights, Batch], Tensor]
+"""What a player minimises, (), as a function of everybody's weights and a batch that holds all that is random."""
+Derivatives = Literal["second", "first", "none"]
+"""How the result depends on the first weights: fully; with the inner gradients taken as constants; not at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Players(Generic[Batch]):
+    """Who is adapted. A single player is "g"."""
+
+    losses: Mapping[Player, Loss[Batch]]
+    frozen: Mapping[Player, frozenset[str]] = field(default_factory=dict)
+    """Weights that inner loops leave as they are (ANIL: all but the head; FreezeD: the lower layers of D)."""
+    ideal_d_loss: float = LOG_4
+    """V* of the game, for schedules that tell losses apart."""
+
+    def __post_init__(self) -> None:
+        if "g" not in self.losses:
+            raise ConfigError(f"`losses` must have the player 'g', but has {sorted(self.losses)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode(Generic[Batch]):
+    """One task of meta-learning: what players adapt to, and what they are judged on then."""
+
+    support: Sequence[Batch]
+    query: Sequence[Batch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Learned multipliers of the schedule's rates, by player and weight."""
+
+    values: Weights
+    """Each of the shape of its weight (Meta-SGD), or (steps,) where `per_step` (MAML++)."""
+    per_step: bool = False
+
+    def of(self, player: Player, name: str, step: int) -> Tensor:
+        """What the step of a weight is multiplied by."""
+        value = self.values[player][name]
+        return value[step] if self.per_step else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """The inner loop. A step is the D updates that the update ratio owes, then one of G; a single player has one."""
+
+    schedule: Schedule
+    """Rates of plain gradient steps, and the update ratio. It is told the progress; other signals stay in balance."""
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigError(f"`steps >= 1` must hold, but got steps={self.steps!r}.")
+
+
+def adapt(
+    players: Players[Batch],
+    weights: Weights,
+    support: Sequence[Batch],
+    inner: Inner,
+    rates: Rates | None = None,
+    *,
+    derivatives: Derivatives,
+) -> Iterator[Weights]:
+    """The weights after each step of ``w <- w - lr(t) rate * grad L``, lr(t) the schedule's.
+
+    Args:
+        players: whose losses are followed.
+        weights: where to start; they must require gradients unless `derivatives` is "none".
+        support: batches; update n of a player takes number n modulo their count.
+        inner: schedule and steps.
+        rates: multipliers; none: 1.
+        derivatives: what the result can be differentiated by.
+    """
+    schedule, state = inner.schedule, inner.schedule.init()
+    owed, n_updates = None, Counter[Player]()
+    if derivatives == "none":
+        weights = {player: _leaves(of) for player, of in weights.items()}
+    for step in range(inner.steps):
+        now = Signals(progress=step / inner.steps, ideal_d_loss=players.ideal_d_loss)
+        state, controls = schedule.step(state, now)
+        owed = controls.update_ratio if owed is None else owed
+        for player in _turns(players, owed):
+            rate = partial(_rate, controls.lr_d if player == "d" else controls.lr_g, rates, player, step)
+            batch = support[n_updates[player] % len(support)]
+            weights = {**weights, player: _updated(players, weights, player, batch, rate, derivatives=derivatives)}
+            owed = after_update(owed, player, controls.update_ratio)
+            n_updates[player] += 1
+        yield weights
+
+
+def _turns(players: Players[Batch], owed: float) -> Iterator[Player]:
+    while "d" in players.losses and next_player(owed) == "d":
+        yield "d"
+        owed -= 1
+    yield "g"
+
+
+def _rate(lr: float, rates: Rates | None, player: Player, step: int, name: str) -> float | Tensor:
+    return lr if rates is None else lr * rates.of(player, name, step)
+
+
+def _updated(
+    players: Players[Batch],
+    weights: Weights,
+    player: Player,
+    batch: Batch,
+    rate: Callable[[str], float | Tensor],
+    *,
+    derivatives: Derivatives,
+) -> Mapping[str, Tensor]:
+    # A view of one's own, or the gradient would include what these weights have done to the other player before.
+    own = {name: weight.view_as(weight) for name, weight in weights[player].items()}
+    moving = [name for name in own if name not in players.frozen.get(player, frozenset())]
+    if not moving:
+        return weights[player]
+    gradients = torch.autograd.grad(
+        players.losses[player]({**weights, player: own}, batch),
+        [own[name] for name in moving],
+        create_graph=derivatives == "second",
+        materialize_grads=True,
+    )
+    after = dict(own)
+    for name, gradient in zip(moving, gradients, strict=True):
+        after[name] = own[name] - rate(name) * gradient
+    return _leaves(after) if derivatives == "none" else after
+
+
+def _leaves(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.detach().requires_grad_() for name, weight in weights.items()}
