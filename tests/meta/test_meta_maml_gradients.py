@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from metaopt.meta.maml import (
     maml_gradient,
     multi_step_weights,
     reptile_gradient,
+    stacked,
 )
 from metaopt.schedules import build_schedule
 
@@ -122,13 +124,13 @@ def test_maml_with_one_player_is_finite_differences(steps: int, learned: str) ->
 
     assert found.losses == {"g": pytest.approx(value(ONE_WEIGHTS, rates), rel=1e-12)}
     for name, weight in ONE_WEIGHTS["g"].items():
-        expected = differences(lambda w, n=name: value(with_weight(ONE_WEIGHTS, "g", n, w), rates), weight)  # type: ignore[misc]
+        expected = differences(lambda w, n=name: value(with_weight(ONE_WEIGHTS, "g", n, w), rates), weight)
         assert close(found.gradients["g"][name], expected)
     if rates is not None:
         assert found.rate_gradients is not None
         for name, rate in rates.values["g"].items():
             expected = differences(
-                lambda r, n=name: value(ONE_WEIGHTS, replace(rates, values=with_weight(rates.values, "g", n, r))),  # type: ignore[misc]
+                lambda r, n=name: value(ONE_WEIGHTS, replace(rates, values=with_weight(rates.values, "g", n, r))),
                 rate,
             )
             assert close(found.rate_gradients["g"][name], expected)
@@ -150,11 +152,11 @@ def test_maml_with_two_players_is_finite_differences(steps: int, ratio: float) -
         return loss_g({"d": follower, "g": adapted(TWO, weights, support, loop)["g"]}, query[0]).item()
 
     for player, value in (("d", of_d), ("g", of_g)):
-        assert found.losses[player] == pytest.approx(value(TWO_WEIGHTS), rel=1e-12)  # type: ignore[index]
-        for name, weight in TWO_WEIGHTS[player].items():  # type: ignore[index]
-            expected = differences(lambda w, p=player, n=name: value(with_weight(TWO_WEIGHTS, p, n, w)), weight)  # type: ignore[misc] # noqa: B023
+        assert found.losses[player] == pytest.approx(value(TWO_WEIGHTS), rel=1e-12)
+        for name, weight in TWO_WEIGHTS[player].items():
+            expected = differences(lambda w, p=player, n=name: value(with_weight(TWO_WEIGHTS, p, n, w)), weight)
             assert expected.norm() > 1e-3
-            assert close(found.gradients[player][name], expected)  # type: ignore[index]
+            assert close(found.gradients[player][name], expected)
 
 
 def test_the_follower_of_g_has_adapted_to_the_query_set() -> None:
@@ -189,7 +191,7 @@ def test_first_order_is_maml_with_second_derivatives_stopped() -> None:
         (("d", loss_d, 0.2), ("g", loss_g, 0.1), ("d", loss_d, 0.1), ("g", loss_g, 0.05))
     ):
         own = weights[player]
-        found = torch.autograd.grad(loss(weights, support[step // 2]), list(own.values()))  # type: ignore[arg-type]
+        found = torch.autograd.grad(loss(weights, support[step // 2]), list(own.values()))
         weights[player] = {n: w - lr * g.detach() for (n, w), g in zip(own.items(), found, strict=True)}
     held = {n: w.detach() for n, w in weights["g"].items()}
     value = loss_d({"d": weights["d"], "g": held}, query[0])
@@ -227,6 +229,31 @@ def test_reptile_on_a_quadratic_is_its_closed_form() -> None:
     found = reptile_gradient(Players(losses={"g": quadratic}), {"g": {"w": first}}, [c], loop)
     assert torch.allclose(found.gradients["g"]["w"], (1 - (1 - lr * a) ** k) * (first - c), rtol=1e-12)
     assert found.losses["g"] == pytest.approx(float((a * ((1 - lr * a) ** k * (first - c)) ** 2 / 2).sum()))
+
+
+@pytest.mark.parametrize("derivatives", ["second", "first"])
+def test_stacked_episodes_give_the_mean_of_each_alone(derivatives: Literal["second", "first"]) -> None:
+    loop, n, steps = inner(3, ratio=2.0), 4, 3
+    rates = Rates(values={p: {m: 1 + 0.1 * random(steps) for m in of} for p, of in TWO_WEIGHTS.items()}, per_step=True)
+    alone = [Episode(support=[games(i), games(i + 10)], query=[games(i + 20)]) for i in range(n)]
+    together = Episode(
+        support=[tuple(map(torch.stack, zip(*(one.support[k] for one in alone), strict=True))) for k in range(2)],
+        query=[tuple(map(torch.stack, zip(*(one.query[0] for one in alone), strict=True)))],
+    )
+    parts = [maml_gradient(TWO, TWO_WEIGHTS, one, loop, rates, derivatives=derivatives) for one in alone]
+    found = maml_gradient(stacked(TWO, n), TWO_WEIGHTS, together, loop, rates, derivatives=derivatives)
+    reptile = reptile_gradient(stacked(TWO, n), TWO_WEIGHTS, together.support, loop)
+    of_reptile = [reptile_gradient(TWO, TWO_WEIGHTS, one.support, loop) for one in alone]
+    for player, of in TWO_WEIGHTS.items():
+        assert found.losses[player] == pytest.approx(sum(part.losses[player] for part in parts) / n)
+        assert reptile.losses[player] == pytest.approx(sum(part.losses[player] for part in of_reptile) / n)
+        for name in of:
+            for whole, each in ((found, parts), (reptile, of_reptile)):
+                mean = torch.stack([part.gradients[player][name] for part in each]).mean(0)
+                assert close(whole.gradients[player][name], mean, 1e-10)
+            assert found.rate_gradients is not None
+            mean = torch.stack([(part.rate_gradients or {})[player][name] for part in parts]).mean(0)
+            assert close(found.rate_gradients[player][name], mean, 1e-10)
 
 
 def test_losses_of_several_steps_add_up() -> None:

@@ -1,17 +1,25 @@
 """Meta-learned initialisations: where training should start, and how fast each weight should move from there."""
 
-from metaopt.meta.maml.inner import Episode, Inner, Players, Rates, Weights, adapt
+from metaopt.meta.maml.algorithms import ALGORITHMS, Algorithm, find_algorithm
+from metaopt.meta.maml.inner import Episode, Inner, Players, Rates, Weights, adapt, stacked
+from metaopt.meta.maml.learning import MetaTraining, OuterRecord
 from metaopt.meta.maml.outer import Outer, maml_gradient, multi_step_weights, reptile_gradient
 
 __all__ = [
+    "ALGORITHMS",
+    "Algorithm",
     "Episode",
     "Inner",
+    "MetaTraining",
     "Outer",
+    "OuterRecord",
     "Players",
     "Rates",
     "Weights",
     "adapt",
+    "find_algorithm",
     "maml_gradient",
     "multi_step_weights",
     "reptile_gradient",
+    "stacked",
 ]

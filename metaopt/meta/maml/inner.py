@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, Literal, TypeVar
 
@@ -32,10 +32,27 @@ class Players(Generic[Batch]):
     """Weights that inner loops leave as they are (ANIL: all but the head; FreezeD: the lower layers of D)."""
     ideal_d_loss: float = LOG_4
     """V* of the game, for schedules that tell losses apart."""
+    copies: int = 1
+    """Episodes that are adapted to side by side, as of `stacked`."""
 
     def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ConfigError(f"`copies >= 1` must hold, but got copies={self.copies!r}.")
         if "g" not in self.losses:
             raise ConfigError(f"`losses` must have the player 'g', but has {sorted(self.losses)}.")
+
+
+def stacked(players: Players[Batch], copies: int) -> Players[Batch]:
+    """Players that adapt to `copies` episodes at once: one pass of large tensors where many small ones take longer.
+
+    Their batches are those of `players` with a first dimension of `copies` in each tensor. Losses must be made of
+    operations that `torch.vmap` knows; they are summed, so that each copy has its own gradient.
+    """
+
+    def summed(loss: Loss[Batch]) -> Loss[Batch]:
+        return lambda weights, batch: torch.vmap(loss)(weights, batch).sum()
+
+    return replace(players, losses={player: summed(loss) for player, loss in players.losses.items()}, copies=copies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +72,9 @@ class Rates:
     per_step: bool = False
 
     def of(self, player: Player, name: str, step: int) -> Tensor:
-        """What the step of a weight is multiplied by."""
+        """What the step of a weight is multiplied by; past the steps that were learned, as at the last of them."""
         value = self.values[player][name]
-        return value[step] if self.per_step else value
+        return value[min(step, len(value) - 1)] if self.per_step else value
 
 
 @dataclass(frozen=True, kw_only=True)

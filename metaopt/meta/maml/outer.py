@@ -16,7 +16,7 @@ class Outer:
     """What one task says about the first weights."""
 
     losses: Mapping[Player, float]
-    """Of each player after the last step, on the query set."""
+    """Of each player after the last step, on the query set; mean over copies, as the gradients are."""
     gradients: Weights
     """By the first weights of the player that the loss is of."""
     rate_gradients: Weights | None = None
@@ -63,14 +63,14 @@ def maml_gradient(
     learned = None if rates is None else replace(rates, values=_leaves(rates.values))
     losses: dict[Player, Tensor] = {player: torch.zeros(()) for player in players.losses}
     last: dict[Player, Tensor] = {}
-    steps = adapt(players, first, episode.support, inner, learned, derivatives=derivatives)
+    steps = adapt(players, _copied(players, first), episode.support, inner, learned, derivatives=derivatives)
     for value, adapted in zip(values, steps, strict=True):
         if value:
             last = _query_losses(players, adapted, episode.query, inner)
-            losses = {player: losses[player] + value * loss for player, loss in last.items()}
+            losses = {player: losses[player] + value / players.copies * loss for player, loss in last.items()}
     found = {player: _gradients(losses[player], first[player], learned, player) for player in losses}
     return Outer(
-        losses={player: loss.item() for player, loss in last.items()},
+        losses={player: loss.item() / players.copies for player, loss in last.items()},
         gradients={player: gradients for player, (gradients, _) in found.items()},
         rate_gradients=None if rates is None else {player: of_rates for player, (_, of_rates) in found.items()},
     )
@@ -81,13 +81,14 @@ def reptile_gradient(players: Players[Batch], weights: Weights, support: Sequenc
 
     Its losses are those on the first batch of the support set.
     """
-    *_, adapted = adapt(players, weights, support, inner, derivatives="none")
+    start = _copied(players, weights)
+    *_, adapted = adapt(players, start, support, inner, derivatives="none")
+    last = adapted if players.copies == 1 else {p: {n: w.mean(0) for n, w in of.items()} for p, of in adapted.items()}
     with torch.no_grad():
         gradients = {
-            player: {name: weight - adapted[player][name] for name, weight in of.items()}
-            for player, of in weights.items()
+            player: {name: weight - last[player][name] for name, weight in of.items()} for player, of in weights.items()
         }
-    losses = {player: loss(adapted, support[0]).item() for player, loss in players.losses.items()}
+    losses = {player: loss(adapted, support[0]).item() / players.copies for player, loss in players.losses.items()}
     return Outer(losses=losses, gradients=gradients)
 
 
@@ -100,6 +101,14 @@ def multi_step_weights(steps: int, progress: float) -> list[float]:
     """
     early = (1 - progress) / steps
     return [early] * (steps - 1) + [1 - early * (steps - 1)]
+
+
+def _copied(players: Players[Batch], weights: Weights) -> Weights:
+    """Weights for each of the copies; of one, as they are."""
+    if players.copies == 1:
+        return weights
+    n = players.copies
+    return {player: {name: w.expand(n, *w.shape) for name, w in of.items()} for player, of in weights.items()}
 
 
 def _one_hot(steps: int) -> list[float]:
