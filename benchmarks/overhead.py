@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py --trials 150
 
-Each of N short trainings (an MLP GAN on 8x8 digits, about 2 s, three FIDs) runs on one thread, as many at once as
-there are workers. Printed for each way of running them:
+Each of N short trainings (an MLP GAN on 8x8 digits, three FIDs, as many iterations as take 2 s on this machine) runs on
+one thread, as many at once as there are workers. Printed for each way of running them:
 
 - in training: seconds inside trainings (updates and FIDs; neither imports nor loading data), summed, over
   workers x wall seconds (start-up and wind-down included)
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WORKERS = len(os.sched_getaffinity(0))
-BUDGET = 1200
+AIM_S = 2.0
 EVALUATIONS = 3
 
 
@@ -54,7 +54,7 @@ class Measured:
         return (self.core_s - sum(self.training_s)) / len(self.training_s)
 
 
-def bare_training(lr_g: float, lr_d: float, seed: int) -> Iterator[dict[str, float]]:
+def bare_training(lr_g: float, lr_d: float, seed: int, iterations: int) -> Iterator[dict[str, float]]:
     """A hand-written GAN loop: what one would write without metaopt. Yields losses and FID at each evaluation."""
     import torch
 
@@ -72,7 +72,7 @@ def bare_training(lr_g: float, lr_d: float, seed: int) -> Iterator[dict[str, flo
     opt_d = torch.optim.Adam(d.parameters(), lr=lr_d, betas=(0.5, 0.999))
     started = time.perf_counter()
     for evaluation in range(EVALUATIONS + 1):
-        for _ in range(BUDGET // EVALUATIONS if evaluation else 0):
+        for _ in range(iterations // EVALUATIONS if evaluation else 0):
             real = to_unit(sample_batch(shared.dataset, task.batch, random))
             with torch.no_grad():
                 fake = g(torch.randn(task.batch, task.z_dim, generator=random))
@@ -94,19 +94,26 @@ def bare_training(lr_g: float, lr_d: float, seed: int) -> Iterator[dict[str, flo
             yield {"fid": fid, "loss_d": loss_d.item(), "loss_g": loss_g.item(), "training_s": spent_s}
 
 
-def _timed_bare(seed: int) -> float:
-    return list(bare_training(1e-3, 1e-3, seed))[-1]["training_s"]
+def _timed_bare(seed: int, iterations: int) -> float:
+    return list(bare_training(1e-3, 1e-3, seed, iterations))[-1]["training_s"]
 
 
-def run_bare(n: int, folder: Path) -> Measured:
+def iterations_in(aim_s: float) -> int:
+    """Iterations that a bare training does in `aim_s` here, beside another on each core."""
+    tried = 300
+    seconds = run_bare(3 * WORKERS, Path(), tried).training_s[-WORKERS:]  # the first ones warm up
+    return max(EVALUATIONS, 100 * round(tried * aim_s / statistics.median(seconds) / 100))
+
+
+def run_bare(n: int, folder: Path, iterations: int) -> Measured:
     """(a) A pool of processes, one a core."""
     started = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        training_s = pool.map(_timed_bare, range(n), chunksize=1)
+        training_s = pool.starmap(_timed_bare, [(seed, iterations) for seed in range(n)], chunksize=1)
     return Measured(name="bare PyTorch", wall_s=time.perf_counter() - started, training_s=training_s)
 
 
-def run_stock(n: int, folder: Path) -> Measured:
+def run_stock(n: int, folder: Path, iterations: int) -> Measured:
     """(b) A Ray Tune function trainable with OptunaSearch and MLflowLoggerCallback, as their documentation shows."""
     import ray
     from ray import tune
@@ -114,7 +121,7 @@ def run_stock(n: int, folder: Path) -> Measured:
     from ray.tune.search.optuna import OptunaSearch
 
     def trainable(config: dict[str, float]) -> None:
-        for record in bare_training(config["lr_g"], config["lr_d"], 0):
+        for record in bare_training(config["lr_g"], config["lr_d"], 0, iterations):
             tune.report(record)
 
     started = time.perf_counter()
@@ -137,18 +144,18 @@ def run_stock(n: int, folder: Path) -> Measured:
 STUDY = {
     "format": "metaopt.study/1",
     "name": "overhead",
-    "tasks": [{"data": "digits", "budget": BUDGET}],
     "evaluations": EVALUATIONS,
     "schedule": {"family": "constant", "ranges": {"lr_g": {"low": 1e-4, "high": 1e-2}, "update_ratio": 1.0}},
 }
 
 
-def run_metaopt(n: int, folder: Path) -> Measured:
+def run_metaopt(n: int, folder: Path, iterations: int) -> Measured:
     """(c) `metaopt search`, the command as a user types it."""
     from metaopt.search.optuna_space import read_rows
 
     study, out = folder / "overhead.yaml", folder / "overhead"
-    study.write_text(json.dumps(STUDY | {"search": {"trials": n, "workers": WORKERS}}))
+    asked = {"tasks": [{"data": "digits", "budget": iterations}], "search": {"trials": n, "workers": WORKERS}}
+    study.write_text(json.dumps(STUDY | asked))
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out], check=True)
     wall_s = time.perf_counter() - started
@@ -157,15 +164,15 @@ def run_metaopt(n: int, folder: Path) -> Measured:
     return Measured(name="metaopt search", wall_s=wall_s, training_s=training_s)
 
 
-WAYS: dict[str, Callable[[int, Path], Measured]] = {
+WAYS: dict[str, Callable[[int, Path, int], Measured]] = {
     "bare": run_bare,
     "stock": run_stock,
     "metaopt": run_metaopt,
 }
 
 
-def _print(found: list[Measured]) -> None:
-    print(f"\n{WORKERS} workers, {len(found[0].training_s)} trainings")
+def _print(found: list[Measured], iterations: int) -> None:
+    print(f"\n{WORKERS} workers, {len(found[0].training_s)} trainings of {iterations} iterations")
     print(f"{'':<22}{'in training':>12}{'overhead/trial':>16}{'wall':>10}{'median training':>17}")
     for way in found:
         median_s = statistics.median(way.training_s)
@@ -183,7 +190,8 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _print([WAYS[way](arguments.trials, Path(folder)) for way in arguments.ways])
+        iterations = iterations_in(AIM_S)
+        _print([WAYS[way](arguments.trials, Path(folder), iterations) for way in arguments.ways], iterations)
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def test_maml_with_two_players_is_finite_differences(steps: int, ratio: float) -
     for player, value in (("d", of_d), ("g", of_g)):
         assert found.losses[player] == pytest.approx(value(TWO_WEIGHTS), rel=1e-12)
         for name, weight in TWO_WEIGHTS[player].items():
-            expected = differences(lambda w, p=player, n=name: value(with_weight(TWO_WEIGHTS, p, n, w)), weight)
+            expected = differences(lambda w, of=value, p=player, n=name: of(with_weight(TWO_WEIGHTS, p, n, w)), weight)
             assert expected.norm() > 1e-3
             assert close(found.gradients[player][name], expected)
 
