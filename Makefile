@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/metaopt search smoke --out runs/smoke --resume
 
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 12
+	$(BIN)/python -m pytest -n 3 --dist loadfile --durations 12
 
 lint: install
 	$(BIN)/ruff check .
