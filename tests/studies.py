@@ -29,7 +29,7 @@ def write_study(folder: Path, content: Mapping[str, Any], name: str = "study.yam
     return path
 
 
-def metaopt(*arguments: object, timeout_s: float = 240, **options: Any) -> subprocess.CompletedProcess[str]:
+def metaopt(*arguments: object, timeout_s: float = 1000, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "metaopt.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, **options)

@@ -29,7 +29,7 @@ for argv in {argvs!r}:
 def output(code: str) -> str:
     """What a fresh process prints that runs `code` and then says what it has loaded."""
     command = [sys.executable, "-c", f"{code}\n{_LOADED}"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout
 
 
 def loaded(text: str) -> set[str]:

@@ -250,7 +250,7 @@ assert not {"numpy", "scipy", "yaml", "pydantic", "torch"} & outside, outside
 def run(code: str, blocked: tuple[str, ...], *arguments: str) -> str:
     """Output of a fresh process in which the `blocked` packages are not installed."""
     command = [sys.executable, "-c", _BLOCKED.format(blocked=blocked) + code, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1000)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 

@@ -11,7 +11,7 @@ from metaopt.tracking import NullTracker, Point, Tracker, open_tracker
 from metaopt.tracking.mlflow_connect import connect
 
 MakeTracker = Callable[[Path], Tracker]
-WAIT_S = 120.0
+WAIT_S = 600.0
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def test_full_disk_stops_cleanly_and_resumes(tmp_path: Path, size: str) -> None:
     study = write_study(tmp_path, tiny_study(search={"trials": N_TRIALS, "seed": 1, "sampler": "random"}))
     script = SCRIPT.format(size=size, disk=disk, log=log, study=study, python=sys.executable)
     # a mount namespace of its own: needs no privileges, and the disk is gone with the process
-    subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", script], check=True, timeout=240)
+    subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", script], check=True, timeout=1000)
     said = (log / "full.txt").read_text()
     assert (log / "full.code").read_text().strip() == "1", said
     assert "Traceback" not in said

@@ -36,7 +36,7 @@ def start_and_kill(study: Path, out: Path, n_files: int, after_s: float) -> None
     enough = n_reported(out) + n_files
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--resume"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while process.poll() is None and time.monotonic() < deadline and n_reported(out) < enough:
         time.sleep(0.02)
     try:

@@ -19,7 +19,7 @@ import pytest
 from metaopt.errors import MetaoptError
 from metaopt.tracking import Point, load_curve, load_runs, open_tracker
 
-WAIT_S = 120.0
+WAIT_S = 600.0
 
 WORKER = """
 import sys, time

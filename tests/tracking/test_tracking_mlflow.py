@@ -15,7 +15,7 @@ from metaopt.tracking import Point, load_curve, load_runs, open_tracker
 from metaopt.tracking.curves import MAX_POINTS
 from metaopt.tracking.mlflow_store import entity_key
 
-WAIT_S = 120.0
+WAIT_S = 600.0
 EXPERIMENT = "learn digits"
 
 
@@ -290,7 +290,7 @@ def test_several_searches_may_start_on_one_fresh_store_and_stay_quiet(tmp_path):
         subprocess.Popen([*command, uid], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for uid in ("a", "b", "c")
     ]
-    assert [child.communicate(timeout=120) for child in children] == [("0\n", "")] * 3
+    assert [child.communicate(timeout=600) for child in children] == [("0\n", "")] * 3
     runs = load_runs(f"sqlite:///{tmp_path}/a b/mlflow.db", "e")
     assert {run["tags.metaopt.trial_uid"] for run in runs} == {"a", "b", "c"}
     assert [path.name for path in (tmp_path / "a b").iterdir()] == ["mlflow.db"]

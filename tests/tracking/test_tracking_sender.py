@@ -10,7 +10,7 @@ from metaopt.tracking.events import EndStudy, EndTrial, Event, Log, StartStudy, 
 from metaopt.tracking.sender import NotReadyError, RefusedError
 from metaopt.tracking.spool import Spool
 
-WAIT_S = 30.0
+WAIT_S = 600.0
 
 
 class MemorySink:
