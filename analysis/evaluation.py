@@ -12,7 +12,7 @@ _COLORS, _DASHES = 10, ("-", "--", ":", "-.")
 CONTROLS = {"lr_g": "learning rate of G", "lr_d": "learning rate of D", "update_ratio": "D updates per G update"}
 """What a schedule sets: column -> title."""
 SIGNALS = {
-    "loss_gap": "loss of D above its ideal value",
+    "loss_gap": "loss gap of D, in units of its ideal value",
     "d_sign": "average sign of D on real images",
     "d_accuracy": "accuracy of D",
     "log_grad_ratio": "ln of gradient norms, D over G",

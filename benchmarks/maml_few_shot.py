@@ -15,34 +15,39 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from metaopt.gan import load_dataset, to_unit
-from metaopt.meta.maml import Episode, Inner, MetaTraining, Rates, Weights, adapt, find_algorithm, stacked
-from metaopt.meta.maml.families import Pairs, first_weights, n_way, single_player
+from metaopt.gan import Dataset, load_dataset, to_unit
+from metaopt.meta.maml import ALGORITHMS, Episode, Inner, MetaTraining, Players, Rates, Weights, find_algorithm, stacked
+from metaopt.meta.maml.families import Pairs, first_weights, n_way, predictions, single_player
 from metaopt.schedules import build_schedule
 
-ALGORITHMS = ("maml", "fomaml", "reptile", "meta_sgd", "anil", "maml_plus")
 WAYS, SHOTS, STEPS, META_BATCH, N_TEST = 5, 1, 5, 4, 600
 LRS = (0.03, 0.1, 0.3)
 SPLIT = {"train": 40, "validation": 10, "test": 12}
 
 
+class Start(NamedTuple):
+    """Where adaptation starts, and how fast it goes."""
+
+    weights: Weights
+    rates: Rates | None
+    lr: float
+
+
 class Split:
     """The characters of one part, as images in [-1, 1]."""
 
-    def __init__(self, part: str) -> None:
-        """One of `SPLIT`; the order of the characters is that of a fixed seed."""
-        data = load_dataset("glyphs", size=16)
-        if data.y is None:
-            raise ValueError("glyphs must have classes.")
+    def __init__(self, data: Dataset, part: str) -> None:
+        """One of `SPLIT` of data with classes; the order of the characters is that of a fixed seed."""
+        assert data.y is not None
         order = torch.randperm(62, generator=torch.Generator().manual_seed(0)).tolist()
-        before = sum(n for name, n in SPLIT.items() if list(SPLIT).index(name) < list(SPLIT).index(part))
+        before = sum(SPLIT[name] for name in list(SPLIT)[: list(SPLIT).index(part)])
         self.classes = order[before : before + SPLIT[part]]
         kept = torch.isin(data.y, torch.tensor(self.classes))
         self.images, self.y = to_unit(data.x[kept]), data.y[kept]
@@ -60,9 +65,10 @@ def network(ways: int, seed: int) -> nn.Sequential:
         return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(32 * 2 * 2, ways))
 
 
-def body(module: nn.Sequential) -> frozenset[str]:
-    """Names of all weights but the head's."""
-    return frozenset(name for name, _ in module.named_parameters() if not name.startswith("7."))
+def players(name: str, module: nn.Sequential) -> Players[Pairs]:
+    """The network as a player; in ANIL the head alone adapts."""
+    frozen = frozenset(dict(module[:-1].named_parameters())) if name == "anil" else frozenset[str]()
+    return single_player(module, cross_entropy, frozen=frozen)
 
 
 def inner(lr: float, steps: int = STEPS) -> Inner:
@@ -73,9 +79,8 @@ def inner(lr: float, steps: int = STEPS) -> Inner:
 def learned(name: str, lr: float, iterations: int, seed: int, split: Split) -> MetaTraining[Pairs]:
     """An initialisation by one of the algorithms."""
     module, algorithm = network(WAYS, seed), find_algorithm(name)
-    frozen = body(module) if algorithm.head_only else frozenset[str]()
-    players = stacked(single_player(module, cross_entropy, frozen=frozen), META_BATCH)
-    training = MetaTraining(players, first_weights(module), inner(lr), algorithm, lr=1e-3, iterations=iterations)
+    stack = stacked(players(name, module), META_BATCH)
+    training = MetaTraining(stack, first_weights(module), inner(lr), algorithm, lr=1e-3, iterations=iterations)
 
     def episodes() -> Iterator[Sequence[Episode[Pairs]]]:
         random = torch.Generator().manual_seed(seed)
@@ -106,20 +111,12 @@ def pretrained(iterations: int, seed: int, split: Split) -> Weights:
     }
 
 
-def accuracies(
-    weights: Weights, rates: Rates | None, frozen: frozenset[str], lr: float, episode: Episode[Pairs]
-) -> list[Tensor]:
+def accuracies(name: str, start: Start, episode: Episode[Pairs]) -> list[Tensor]:
     """Share of query images told right, (episodes,), after 0 to 10 steps."""
-    support, (x, y) = episode.support, episode.query[0]
-    module, n = network(WAYS, 0), len(x)
-    players = stacked(single_player(module, cross_entropy, frozen=frozen), n)
-    start: Weights = {"g": {name: w.detach().expand(n, *w.shape) for name, w in weights["g"].items()}}
-    found = []
-    for now in (start, *adapt(players, start, support, inner(lr, 2 * STEPS), rates, derivatives="none")):
-        with torch.no_grad():
-            logits = torch.vmap(lambda w, x: functional_call(module, w, (x,)))(dict(now["g"]), x)
-        found.append((logits.argmax(-1) == y).float().mean(1))
-    return found
+    module = network(WAYS, 0)
+    loop = inner(start.lr, 2 * STEPS)
+    said = predictions(module, players(name, module), start.weights, episode, loop, rates=start.rates)
+    return [(logits.argmax(-1) == episode.query[0].y).float().mean(1) for logits in said]
 
 
 def nearest(episode: Episode[Pairs]) -> Tensor:
@@ -137,23 +134,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for accuracies.csv")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    train, validation, test = (Split(part) for part in SPLIT)
-    judged = {
-        part: split.episode(N_TEST, torch.Generator().manual_seed(10**6))
-        for part, split in (("validation", validation), ("test", test))
-    }
-    rows = [_row("nearest neighbour", nearest(judged["test"]), step=0)]
+    glyphs = load_dataset("glyphs", size=16)
+    train, validation, test = (Split(glyphs, part) for part in SPLIT)
+    shown, judged = (s.episode(N_TEST, torch.Generator().manual_seed(10**6)) for s in (validation, test))
+    rows = [_row("nearest neighbour", nearest(judged), step=0)]
     for name in ("fine-tuning", *ALGORITHMS):
-        started, candidates = time.perf_counter(), {}
-        for lr in LRS:
-            weights, rates, frozen = _start(name, lr, asked.iterations, asked.seed, train)
-            of_validation = accuracies(weights, rates, frozen, lr, judged["validation"])[STEPS].mean().item()
-            candidates[of_validation] = (lr, weights, rates, frozen)
-        lr, weights, rates, frozen = candidates[max(candidates)]
-        found = accuracies(weights, rates, frozen, lr, judged["test"])
-        seconds = time.perf_counter() - started
+        started = time.perf_counter()
+        starts = _starts(name, asked.iterations, asked.seed, train)
+        best = max(starts, key=lambda start: accuracies(name, start, shown)[STEPS].mean().item())
+        seconds, found = time.perf_counter() - started, accuracies(name, best, judged)
         rows += [
-            _row(name, found[step], step=step) | {"lr": lr, "learning_s": seconds} for step in (0, STEPS, 2 * STEPS)
+            _row(name, found[step], step=step) | {"lr": best.lr, "learning_s": seconds}
+            for step in (0, STEPS, 2 * STEPS)
         ]
         print(pd.DataFrame(rows[-3:]).to_string(index=False, header=name == "fine-tuning"), flush=True)
     table = pd.DataFrame(rows)
@@ -163,14 +155,13 @@ def main() -> None:
         table.to_csv(asked.out / "accuracies.csv", index=False)
 
 
-_Start = tuple[Weights, Rates | None, frozenset[str]]
-
-
-def _start(name: str, lr: float, iterations: int, seed: int, split: Split) -> _Start:
+def _starts(name: str, iterations: int, seed: int, split: Split) -> list[Start]:
+    """One for each inner rate; pretraining has none."""
     if name == "fine-tuning":
-        return pretrained(iterations, seed, split), None, frozenset()
-    training = learned(name, lr, iterations, seed, split)
-    return training.weights, training.rates, training.players.frozen.get("g", frozenset())
+        weights = pretrained(iterations, seed, split)
+        return [Start(weights, None, lr) for lr in LRS]
+    trainings = {lr: learned(name, lr, iterations, seed, split) for lr in LRS}
+    return [Start(training.weights, training.rates, lr) for lr, training in trainings.items()]
 
 
 def _row(name: str, found: Tensor, *, step: int) -> dict[str, object]:

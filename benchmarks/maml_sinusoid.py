@@ -18,14 +18,12 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from torch.func import functional_call
 from torch.nn.functional import mse_loss
 
-from metaopt.meta.maml import Episode, Inner, MetaTraining, Rates, Weights, adapt, find_algorithm, stacked
-from metaopt.meta.maml.families import Pairs, first_weights, single_player, sinusoids
+from metaopt.meta.maml import ALGORITHMS, Episode, Inner, MetaTraining, Players, Rates, Weights, find_algorithm, stacked
+from metaopt.meta.maml.families import Pairs, first_weights, predictions, single_player, sinusoids
 from metaopt.schedules import build_schedule
 
-ALGORITHMS = ("maml", "fomaml", "reptile", "meta_sgd", "anil", "maml_plus")
 LR, META_BATCH, SHOTS, STEPS, N_TEST = 0.01, 25, 10, 10, 600
 
 
@@ -48,17 +46,18 @@ def episodes(seed: int) -> Iterator[Sequence[Episode[Pairs]]]:
         yield [sinusoids(META_BATCH, SHOTS, random)]
 
 
+def players(name: str, module: nn.Sequential) -> Players[Pairs]:
+    """The network as a player; in ANIL the head alone adapts."""
+    frozen = frozenset(dict(module[:4].named_parameters())) if name == "anil" else frozenset[str]()
+    return single_player(module, mse_loss, frozen=frozen)
+
+
 def learned(name: str, iterations: int, seed: int) -> MetaTraining[Pairs]:
     """An initialisation by one of the algorithms; those that learn rates by step, or adapt for long, take 5 steps."""
-    module = network(seed)
-    players = single_player(module, mse_loss)
-    algorithm = find_algorithm(name)
-    if algorithm.head_only:
-        players = single_player(module, mse_loss, frozen=frozenset(dict(module[:4].named_parameters())))
+    module, algorithm = network(seed), find_algorithm(name)
     steps = 5 if algorithm.rates == "steps" or algorithm.derivatives == "none" else 1
-    training = MetaTraining(
-        stacked(players, META_BATCH), first_weights(module), inner(steps), algorithm, lr=1e-3, iterations=iterations
-    )
+    stack = stacked(players(name, module), META_BATCH)
+    training = MetaTraining(stack, first_weights(module), inner(steps), algorithm, lr=1e-3, iterations=iterations)
     for record in training.run(episodes(seed)):
         if record.diverged:
             print(f"{name} diverged at iteration {record.iteration}")
@@ -83,16 +82,11 @@ def errors(name: str, weights: Weights, rates: Rates | None) -> list[tuple[float
     """Mean squared error on unseen sinusoids after 0 to 10 inner steps, and the half width of its 95 % interval."""
     drawn = sinusoids(N_TEST, SHOTS + 100, torch.Generator().manual_seed(10**6))  # a seed of no meta-training
     x, y = drawn.support[0]
+    episode = Episode(support=[Pairs(x[:, :SHOTS], y[:, :SHOTS])], query=[Pairs(x[:, SHOTS:], y[:, SHOTS:])])
     module = network(0)
-    frozen = frozenset(dict(module[:4].named_parameters())) if name == "anil" else frozenset[str]()
-    players = stacked(single_player(module, mse_loss, frozen=frozen), N_TEST)
-    start: Weights = {"g": {n: w.detach().expand(N_TEST, *w.shape) for n, w in weights["g"].items()}}
-    support = [Pairs(x[:, :SHOTS], y[:, :SHOTS])]
     found = []
-    for now in (start, *adapt(players, start, support, inner(STEPS), rates, derivatives="none")):
-        with torch.no_grad():
-            predicted = torch.vmap(lambda w, x: functional_call(module, w, (x,)))(dict(now["g"]), x[:, SHOTS:])
-        each = (predicted - y[:, SHOTS:]).square().mean((1, 2))
+    for said in predictions(module, players(name, module), weights, episode, inner(STEPS), rates=rates):
+        each = (said - episode.query[0].y).square().mean((1, 2))
         found.append((each.mean().item(), 1.96 * each.std().item() / math.sqrt(N_TEST)))
     return found
 

@@ -10,11 +10,13 @@ from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
 from metaopt.training import Record
 
-Found = Mapping[int, Sequence[Record]]
+Records = Mapping[int, Sequence[Record]]
 """Records by number of the training."""
 
 
-def judge(study: Study, trainings: Trainings, records: Found, reference: Found, *, wall_s: float, lost: str) -> Verdict:
+def judge(
+    study: Study, trainings: Trainings, records: Records, reference: Records, *, wall_s: float, lost: str
+) -> Verdict:
     """The verdict on a candidate.
 
     Args:
@@ -46,7 +48,7 @@ def judge(study: Study, trainings: Trainings, records: Found, reference: Found, 
     )
 
 
-def race_lost(trainings: Trainings, records: Found, best: TrialRow | None) -> str:
+def race_lost(trainings: Trainings, records: Records, best: TrialRow | None) -> str:
     """Why a candidate is clearly worse than the `best` trial so far, paired on what it has done; else empty."""
     if best is None or best.verdict is None:
         return ""

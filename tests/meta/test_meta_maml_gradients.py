@@ -231,9 +231,10 @@ def test_reptile_on_a_quadratic_is_its_closed_form() -> None:
     assert found.losses["g"] == pytest.approx(float((a * ((1 - lr * a) ** k * (first - c)) ** 2 / 2).sum()))
 
 
+@pytest.mark.parametrize("n", [1, 4])
 @pytest.mark.parametrize("derivatives", ["second", "first"])
-def test_stacked_episodes_give_the_mean_of_each_alone(derivatives: Literal["second", "first"]) -> None:
-    loop, n, steps = inner(3, ratio=2.0), 4, 3
+def test_stacked_episodes_give_the_mean_of_each_alone(derivatives: Literal["second", "first"], n: int) -> None:
+    loop, steps = inner(3, ratio=2.0), 3
     rates = Rates(values={p: {m: 1 + 0.1 * random(steps) for m in of} for p, of in TWO_WEIGHTS.items()}, per_step=True)
     alone = [Episode(support=[games(i), games(i + 10)], query=[games(i + 20)]) for i in range(n)]
     together = Episode(

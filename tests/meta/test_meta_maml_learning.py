@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from metaopt.errors import ConfigError, DataError
-from metaopt.meta.maml import ALGORITHMS, Episode, Inner, MetaTraining, Weights, adapt, find_algorithm, stacked
-from metaopt.meta.maml.families import Pairs, first_weights, n_way, single_player, sinusoids
+from metaopt.meta.maml import ALGORITHMS, Episode, Inner, MetaTraining, find_algorithm, stacked
+from metaopt.meta.maml.families import Pairs, first_weights, n_way, predictions, single_player, sinusoids
 from metaopt.schedules import build_schedule
 
 N = 10
@@ -45,11 +45,10 @@ def unseen_error(training: MetaTraining[Pairs], steps: int) -> list[float]:
     """Mean over 200 unseen sinusoids, on points that were not adapted to, after each step."""
     drawn = sinusoids(200, 30, torch.Generator().manual_seed(99))
     x, y = drawn.support[0]
-    support, query = Pairs(x[:, :10], y[:, :10]), Pairs(x[:, 10:], y[:, 10:])
-    players = stacked(single_player(network(), mse_loss, frozen=training.players.frozen.get("g", frozenset())), 200)
-    start: Weights = {"g": {n: w.detach().expand(200, *w.shape) for n, w in training.weights["g"].items()}}
-    passed = (start, *adapt(players, start, [support], inner(steps), training.rates, derivatives="none"))
-    return [players.losses["g"](weights, query).item() / 200 for weights in passed]
+    episode = Episode(support=[Pairs(x[:, :10], y[:, :10])], query=[Pairs(x[:, 10:], y[:, 10:])])
+    player = single_player(network(), mse_loss)
+    said = predictions(network(), player, training.weights, episode, inner(steps), rates=training.rates)
+    return [mse_loss(one, episode.query[0].y).item() for one in said]
 
 
 @pytest.mark.parametrize("name", ["maml", "fomaml", "reptile", "meta_sgd", "maml_plus"])

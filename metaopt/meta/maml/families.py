@@ -1,6 +1,6 @@
 """Families of tasks for one player: regression on sinusoids, and n-way classification of classes never seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metaopt.errors import DataError
-from metaopt.meta.maml.inner import Episode, Players, Weights
+from metaopt.meta.maml.inner import Episode, Inner, Players, Rates, Weights, adapt, stacked
 
 
 class Pairs(NamedTuple):
@@ -27,6 +27,35 @@ def single_player(
         return loss(functional_call(module, dict(weights["g"]), (batch.x,)), batch.y)
 
     return Players(losses={"g": of}, frozen={"g": frozen} if frozen else {})
+
+
+def predictions(
+    module: nn.Module,
+    players: Players[Pairs],
+    start: Weights,
+    episode: Episode[Pairs],
+    inner: Inner,
+    *,
+    rates: Rates | None = None,
+) -> Iterator[Tensor]:
+    """What an adapted player says to each episode's query inputs, before the first inner step and after each.
+
+    Args:
+        module: the player.
+        players: the same as of `single_player`.
+        start: its weights before.
+        episode: n stacked ones.
+        inner: the inner loop.
+        rates: learned multipliers; none: 1.
+
+    Yields:
+        outputs of `module`, (n, ...).
+    """
+    x = episode.query[0].x
+    copied: Weights = {"g": {name: w.detach().expand(len(x), *w.shape) for name, w in start["g"].items()}}
+    steps = adapt(stacked(players, len(x)), copied, episode.support, inner, rates, derivatives="none")
+    for now in (copied, *steps):
+        yield torch.vmap(lambda w, x: functional_call(module, w, (x,)))(dict(now["g"]), x).detach()
 
 
 def first_weights(module: nn.Module) -> Weights:

@@ -32,11 +32,11 @@ class Players(Generic[Batch]):
     """Weights that inner loops leave as they are (ANIL: all but the head; FreezeD: the lower layers of D)."""
     ideal_d_loss: float = LOG_4
     """V* of the game, for schedules that tell losses apart."""
-    copies: int = 1
-    """Episodes that are adapted to side by side, as of `stacked`."""
+    copies: int | None = None
+    """Episodes that are adapted to side by side, where the players are `stacked`."""
 
     def __post_init__(self) -> None:
-        if self.copies < 1:
+        if self.copies is not None and self.copies < 1:
             raise ConfigError(f"`copies >= 1` must hold, but got copies={self.copies!r}.")
         if "g" not in self.losses:
             raise ConfigError(f"`losses` must have the player 'g', but has {sorted(self.losses)}.")
@@ -112,7 +112,7 @@ def adapt(
     schedule, state = inner.schedule, inner.schedule.init()
     owed, n_updates = None, Counter[Player]()
     if derivatives == "none":
-        weights = {player: _leaves(of) for player, of in weights.items()}
+        weights = leaves(weights)
     for step in range(inner.steps):
         now = Signals(progress=step / inner.steps, ideal_d_loss=players.ideal_d_loss)
         state, controls = schedule.step(state, now)
@@ -160,8 +160,9 @@ def _updated(
     after = dict(own)
     for name, gradient in zip(moving, gradients, strict=True):
         after[name] = own[name] - rate(name) * gradient
-    return _leaves(after) if derivatives == "none" else after
+    return leaves({player: after})[player] if derivatives == "none" else after
 
 
-def _leaves(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+def leaves(weights: Weights) -> dict[Player, dict[str, Tensor]]:
+    """The same values, to be differentiated by; they share memory."""
+    return {player: {name: w.detach().requires_grad_() for name, w in of.items()} for player, of in weights.items()}

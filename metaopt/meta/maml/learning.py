@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic
 
 import torch
@@ -11,7 +11,7 @@ from torch.optim import Adam
 
 from metaopt.errors import ConfigError
 from metaopt.meta.maml.algorithms import Algorithm
-from metaopt.meta.maml.inner import Batch, Episode, Inner, Players, Rates, Weights
+from metaopt.meta.maml.inner import Batch, Episode, Inner, Players, Rates, Weights, leaves
 from metaopt.meta.maml.outer import Outer, maml_gradient, multi_step_weights, reptile_gradient
 from metaopt.schedules.turns import Player
 
@@ -65,10 +65,7 @@ class MetaTraining(Generic[Batch]):
             raise ConfigError("An algorithm that moves the head alone must have players that freeze the rest.")
         self.players, self.inner, self.algorithm, self.iterations = players, inner, algorithm, iterations
         self.iteration = 0
-        self._weights = {
-            player: {name: weight.detach().clone().requires_grad_() for name, weight in of.items()}
-            for player, of in weights.items()
-        }
+        self._weights = leaves({player: {name: w.clone() for name, w in of.items()} for player, of in weights.items()})
         self._rates = _first_rates(self._weights, players, algorithm, inner.steps)
         self._optimizer = Adam(self._tensors(), lr=lr)
 
@@ -150,14 +147,8 @@ def _first_rates(weights: Weights, players: Players[Batch], algorithm: Algorithm
     if not algorithm.rates:
         return None
     per_step = algorithm.rates == "steps"
-    values = {
-        player: {
-            name: (torch.ones(steps, dtype=w.dtype, device=w.device) if per_step else torch.ones_like(w))
-            .detach()
-            .requires_grad_()
-            for name, w in of.items()
-            if name not in players.frozen.get(player, frozenset())
-        }
-        for player, of in weights.items()
-    }
-    return replace(Rates(values=values), per_step=per_step)
+    values: dict[Player, dict[str, Tensor]] = {}
+    for player, of in weights.items():
+        moving = (name for name in of if name not in players.frozen.get(player, frozenset()))
+        values[player] = {name: of[name].new_ones((steps,) if per_step else of[name].shape) for name in moving}
+    return Rates(values=leaves(values), per_step=per_step)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metaopt.errors import ConfigError
-from metaopt.meta.maml.inner import Batch, Derivatives, Episode, Inner, Players, Rates, Weights, adapt
+from metaopt.meta.maml.inner import Batch, Derivatives, Episode, Inner, Players, Rates, Weights, adapt, leaves
 from metaopt.schedules.turns import Player
 
 
@@ -59,18 +59,19 @@ def maml_gradient(
     values = _one_hot(inner.steps) if step_weights is None else step_weights
     if len(values) != inner.steps:
         raise ConfigError(f"`step_weights` must have {inner.steps} numbers, one a step, but have {len(values)}.")
-    first = _leaves(weights)
-    learned = None if rates is None else replace(rates, values=_leaves(rates.values))
+    first = leaves(weights)
+    learned = None if rates is None else replace(rates, values=leaves(rates.values))
+    n = players.copies or 1
     losses: dict[Player, Tensor] = {player: torch.zeros(()) for player in players.losses}
     last: dict[Player, Tensor] = {}
     steps = adapt(players, _copied(players, first), episode.support, inner, learned, derivatives=derivatives)
     for value, adapted in zip(values, steps, strict=True):
         if value:
             last = _query_losses(players, adapted, episode.query, inner)
-            losses = {player: losses[player] + value / players.copies * loss for player, loss in last.items()}
+            losses = {player: losses[player] + value / n * loss for player, loss in last.items()}
     found = {player: _gradients(losses[player], first[player], learned, player) for player in losses}
     return Outer(
-        losses={player: loss.item() / players.copies for player, loss in last.items()},
+        losses={player: loss.item() / n for player, loss in last.items()},
         gradients={player: gradients for player, (gradients, _) in found.items()},
         rate_gradients=None if rates is None else {player: of_rates for player, (_, of_rates) in found.items()},
     )
@@ -83,13 +84,14 @@ def reptile_gradient(players: Players[Batch], weights: Weights, support: Sequenc
     """
     start = _copied(players, weights)
     *_, adapted = adapt(players, start, support, inner, derivatives="none")
-    last = adapted if players.copies == 1 else {p: {n: w.mean(0) for n, w in of.items()} for p, of in adapted.items()}
     with torch.no_grad():
-        gradients = {
-            player: {name: weight - last[player][name] for name, weight in of.items()} for player, of in weights.items()
-        }
-    losses = {player: loss(adapted, support[0]).item() / players.copies for player, loss in players.losses.items()}
-    return Outer(losses=losses, gradients=gradients)
+        moved = {p: {name: w - adapted[p][name] for name, w in of.items()} for p, of in start.items()}
+        if players.copies is not None:
+            moved = {p: {name: by.mean(0) for name, by in of.items()} for p, of in moved.items()}
+    losses = {
+        player: loss(adapted, support[0]).item() / (players.copies or 1) for player, loss in players.losses.items()
+    }
+    return Outer(losses=losses, gradients=moved)
 
 
 def multi_step_weights(steps: int, progress: float) -> list[float]:
@@ -104,10 +106,10 @@ def multi_step_weights(steps: int, progress: float) -> list[float]:
 
 
 def _copied(players: Players[Batch], weights: Weights) -> Weights:
-    """Weights for each of the copies; of one, as they are."""
-    if players.copies == 1:
-        return weights
+    """Weights for each of the copies; as they are where there are none."""
     n = players.copies
+    if n is None:
+        return weights
     return {player: {name: w.expand(n, *w.shape) for name, w in of.items()} for player, of in weights.items()}
 
 
@@ -144,10 +146,3 @@ def _gradients(
     )
     n = len(weights)
     return dict(zip(weights, found[:n], strict=True)), dict(zip(of_rates, found[n:], strict=True))
-
-
-def _leaves(weights: Weights) -> dict[Player, dict[str, Tensor]]:
-    return {
-        player: {name: weight.detach().requires_grad_() for name, weight in of.items()}
-        for player, of in weights.items()
-    }
