@@ -64,20 +64,6 @@ def learned(name: str, iterations: int, seed: int) -> MetaTraining[Pairs]:
     return training
 
 
-def pretrained(iterations: int, seed: int) -> Weights:
-    """The same network trained on all sinusoids as one problem: the support and query points of each iteration."""
-    module = network(seed)
-    adam = torch.optim.Adam(module.parameters(), lr=1e-3)
-    batches = episodes(seed)
-    for _ in range(iterations):
-        (episode,) = next(batches)
-        x, y = (torch.cat([episode.support[0][i], episode.query[0][i]], 1) for i in range(2))
-        adam.zero_grad()
-        mse_loss(module(x), y).backward()
-        adam.step()
-    return first_weights(module)
-
-
 def errors(name: str, weights: Weights, rates: Rates | None) -> list[tuple[float, float]]:
     """Mean squared error on unseen sinusoids after 0 to 10 inner steps, and the half width of its 95 % interval."""
     drawn = sinusoids(N_TEST, SHOTS + 100, torch.Generator().manual_seed(10**6))  # a seed of no meta-training
@@ -100,23 +86,14 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for name in ("pretrained", *ALGORITHMS):
+    for name in ALGORITHMS:
         started = time.perf_counter()
-        if name == "pretrained":
-            weights, rates = pretrained(asked.iterations, asked.seed), None
-        else:
-            training = learned(name, asked.iterations, asked.seed)
-            weights, rates = training.weights, training.rates
+        training = learned(name, asked.iterations, asked.seed)
         seconds = time.perf_counter() - started
-        for step, (error, half) in enumerate(errors(name, weights, rates)):
+        for step, (error, half) in enumerate(errors(name, training.weights, training.rates)):
             rows.append({"start": name, "step": step, "error": error, "half_width": half, "learning_s": seconds})
     table = pd.DataFrame(rows)
-    print(
-        table.pivot_table(index="start", columns="step", values="error")
-        .loc[["pretrained", *ALGORITHMS]]
-        .round(3)
-        .to_string()
-    )
+    print(table.pivot_table(index="start", columns="step", values="error").loc[list(ALGORITHMS)].round(3).to_string())
     if asked.out is not None:
         asked.out.mkdir(parents=True, exist_ok=True)
         table.to_csv(asked.out / "errors.csv", index=False)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metaopt.errors import ConfigError, DataError
 from metaopt.gan.datasets import Dataset, check_spec, load_dataset
-from metaopt.gan.images import CHUNK, check_differ, content_hash, to_uint8, to_unit
+from metaopt.gan.images import CHUNK, check_differ, content_hash, to_uint8, to_unit, with_channels
 
 GRAY = 128
 """What a missing pixel is: the byte of 0 in [-1, 1]."""
@@ -129,18 +129,8 @@ def _with_foreign(x: Tensor, dataset: Dataset, corruption: Corruption) -> Tensor
     hit = torch.randperm(len(x), generator=generator)[: round(corruption.foreign * len(x))]
     drawn = torch.randperm(len(other), generator=generator)[torch.arange(len(hit)) % len(other)]
     x = x.clone()
-    x[hit] = _with_channels(other.x[drawn], dataset.channels)
+    x[hit] = with_channels(other.x[drawn], dataset.channels)
     return x
-
-
-def _with_channels(x: Tensor, channels: int) -> Tensor:
-    """Gray as colour, or colour as gray by the luma of ITU-R BT.601: ``floor(0.299 R + 0.587 G + 0.114 B + 1/2)``."""
-    if channels == x.shape[1]:
-        return x
-    if channels == 3:
-        return x.expand(-1, 3, -1, -1)
-    red, green, blue = x.int().unbind(1)  # whole numbers: ties are the same on every machine
-    return ((299 * red + 587 * green + 114 * blue + 500) // 1000).to(torch.uint8).unsqueeze(1)
 
 
 def _with_wrong_labels(y: Tensor | None, dataset: Dataset, corruption: Corruption) -> Tensor:

@@ -40,6 +40,19 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.detach().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def with_channels(x: Tensor, channels: int) -> Tensor:
+    """uint8 (N, C, H, W): gray as colour, or colour as gray by the luma of ITU-R BT.601.
+
+    ``floor(0.299 R + 0.587 G + 0.114 B + 1/2)``, exact.
+    """
+    if channels == x.shape[1]:
+        return x
+    if channels == 3:
+        return x.expand(-1, 3, -1, -1)
+    red, green, blue = x.int().unbind(1)  # whole numbers: ties are the same on every machine
+    return ((299 * red + 587 * green + 114 * blue + 500) // 1000).to(torch.uint8).unsqueeze(1)
+
+
 def check_size(size: int | None) -> None:
     """ConfigError unless `size` is None or a whole number in [8, 64]."""
     if size is None:

@@ -1,9 +1,10 @@
 """Meta-learned initialisations: where training should start, and how fast each weight should move from there."""
 
 from metaopt.meta.maml.algorithms import ALGORITHMS, Algorithm, find_algorithm
+from metaopt.meta.maml.fine_tuning import fine_tune
 from metaopt.meta.maml.inner import Episode, Inner, Players, Rates, Weights, adapt, stacked
 from metaopt.meta.maml.learning import MetaTraining, OuterRecord
-from metaopt.meta.maml.outer import Outer, maml_gradient, multi_step_weights, reptile_gradient
+from metaopt.meta.maml.outer import Outer, joint_gradient, maml_gradient, multi_step_weights, reptile_gradient
 
 __all__ = [
     "ALGORITHMS",
@@ -18,6 +19,8 @@ __all__ = [
     "Weights",
     "adapt",
     "find_algorithm",
+    "fine_tune",
+    "joint_gradient",
     "maml_gradient",
     "multi_step_weights",
     "reptile_gradient",

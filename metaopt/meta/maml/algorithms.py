@@ -14,7 +14,9 @@ class Algorithm:
     """A way to learn an initialisation."""
 
     derivatives: Derivatives
-    """Of the inner loop; "none" is Reptile."""
+    """Of the inner loop; "none" is Reptile, or joint training."""
+    joint: bool = False
+    """Whether it is trained on all tasks at once, with no inner loop: what people do who fine-tune."""
     rates: Literal["", "weights", "steps"] = ""
     """What has a learned multiplier of the inner rate: nothing, each weight, or each tensor at each step."""
     head_only: bool = False
@@ -26,6 +28,7 @@ class Algorithm:
 
 
 ALGORITHMS: Mapping[str, Algorithm] = {
+    "joint": Algorithm(derivatives="none", joint=True, source="pretraining on all tasks together"),
     "maml": Algorithm(derivatives="second", source="Finn, Abbeel & Levine, ICML 2017"),
     "fomaml": Algorithm(derivatives="first", source="the same, without second derivatives"),
     "reptile": Algorithm(derivatives="none", source="Nichol, Achiam & Schulman 2018; for GANs: FIGR, Clouatre 2019"),

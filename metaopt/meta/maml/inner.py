@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -109,21 +109,39 @@ def adapt(
         rates: multipliers; none: 1.
         derivatives: what the result can be differentiated by.
     """
-    schedule, state = inner.schedule, inner.schedule.init()
-    owed, n_updates = None, Counter[Player]()
     if derivatives == "none":
         weights = leaves(weights)
+    for step, turns in enumerate(updates(players, inner)):
+        for player, number, lr in turns:
+            rate = partial(_rate, lr, rates, player, step)
+            batch = support[number % len(support)]
+            weights = {**weights, player: _updated(players, weights, player, batch, rate, derivatives=derivatives)}
+        yield weights
+
+
+class Update(NamedTuple):
+    """One update of an inner loop."""
+
+    player: Player
+    number: int
+    """Updates that the player has had before."""
+    lr: float
+
+
+def updates(players: Players[Batch], inner: Inner) -> Iterator[list[Update]]:
+    """What each step of the inner loop does: the updates of D that are owed, then one of G."""
+    schedule, state = inner.schedule, inner.schedule.init()
+    owed, n_updates = None, Counter[Player]()
     for step in range(inner.steps):
         now = Signals(progress=step / inner.steps, ideal_d_loss=players.ideal_d_loss)
         state, controls = schedule.step(state, now)
         owed = controls.update_ratio if owed is None else owed
+        found = []
         for player in _turns(players, owed):
-            rate = partial(_rate, controls.lr_d if player == "d" else controls.lr_g, rates, player, step)
-            batch = support[n_updates[player] % len(support)]
-            weights = {**weights, player: _updated(players, weights, player, batch, rate, derivatives=derivatives)}
+            found.append(Update(player, n_updates[player], controls.lr_d if player == "d" else controls.lr_g))
             owed = after_update(owed, player, controls.update_ratio)
             n_updates[player] += 1
-        yield weights
+        yield found
 
 
 def _turns(players: Players[Batch], owed: float) -> Iterator[Player]:

@@ -12,7 +12,7 @@ from torch.optim import Adam
 from metaopt.errors import ConfigError
 from metaopt.meta.maml.algorithms import Algorithm
 from metaopt.meta.maml.inner import Batch, Episode, Inner, Players, Rates, Weights, leaves
-from metaopt.meta.maml.outer import Outer, maml_gradient, multi_step_weights, reptile_gradient
+from metaopt.meta.maml.outer import Outer, joint_gradient, maml_gradient, multi_step_weights, reptile_gradient
 from metaopt.schedules.turns import Player
 
 
@@ -23,7 +23,7 @@ class OuterRecord:
     iteration: int
     """Counted from 1."""
     losses: Mapping[Player, float]
-    """On the query sets after adaptation (Reptile: on the support sets), mean over episodes."""
+    """Mean over episodes, on the query sets after adaptation; Reptile: on the support sets; joint: on both, before."""
     gradient_norm: float
     """Of the outer gradient by the weights of all players."""
     diverged: bool = False
@@ -46,6 +46,7 @@ class MetaTraining(Generic[Batch]):
         *,
         lr: float,
         iterations: int,
+        beta1: float = 0.9,
     ) -> None:
         """Start from `weights`, which are copied.
 
@@ -56,6 +57,7 @@ class MetaTraining(Generic[Batch]):
             algorithm: of `ALGORITHMS`; one that moves the head alone needs `players` that freeze the rest.
             lr: Adam's learning rate for weights and multipliers, > 0.
             iterations: outer iterations, >= 1.
+            beta1: Adam's decay of the mean gradient, in [0, 1); 0.5 is usual for GANs.
         """
         if not (0 < lr < math.inf and iterations >= 1):
             raise ConfigError(
@@ -67,7 +69,7 @@ class MetaTraining(Generic[Batch]):
         self.iteration = 0
         self._weights = leaves({player: {name: w.clone() for name, w in of.items()} for player, of in weights.items()})
         self._rates = _first_rates(self._weights, players, algorithm, inner.steps)
-        self._optimizer = Adam(self._tensors(), lr=lr)
+        self._optimizer = Adam(self._tensors(), lr=lr, betas=(beta1, 0.999))
 
     @property
     def weights(self) -> Weights:
@@ -113,6 +115,8 @@ class MetaTraining(Generic[Batch]):
         self._optimizer.load_state_dict(state["optimizer"])
 
     def _gradient(self, episode: Episode[Batch]) -> Outer:
+        if self.algorithm.joint:
+            return joint_gradient(self.players, self._weights, episode)
         if self.algorithm.derivatives == "none":
             return reptile_gradient(self.players, self._weights, episode.support, self.inner)
         step_weights = None

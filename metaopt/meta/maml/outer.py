@@ -94,6 +94,22 @@ def reptile_gradient(players: Players[Batch], weights: Weights, support: Sequenc
     return Outer(losses=losses, gradients=moved)
 
 
+def joint_gradient(players: Players[Batch], weights: Weights, episode: Episode[Batch]) -> Outer:
+    """The gradient of each player's loss where it stands: no inner loop at all.
+
+    The loss is the mean of those on the first batch of the support set and of the query set.
+    """
+    first = leaves(weights)
+    copied, n = _copied(players, first), players.copies or 1
+    batches = episode.support[0], episode.query[0]
+    losses = {
+        player: torch.stack([loss(copied, batch) for batch in batches]).mean() / n
+        for player, loss in players.losses.items()
+    }
+    found = {player: _gradients(loss, first[player], None, player)[0] for player, loss in losses.items()}
+    return Outer(losses={player: loss.item() for player, loss in losses.items()}, gradients=found)
+
+
 def multi_step_weights(steps: int, progress: float) -> list[float]:
     """MAML++'s v: 1 / N each at progress 0, all on the last step at 1, linear between; sums to 1.
 
