@@ -43,16 +43,17 @@ class Target:
 
     support: Tensor
     """uint8 (k, C, H, H): images that were adapted to."""
-    real: Tensor
-    """uint8 (n, C, H, H), n >= 6: others of their kind."""
     reference: RealReference
+    """Others of their kind, n >= 6, in features."""
+    usual: float
+    """Median distance of those others to the nearest image that was adapted to."""
     extractor: FeatureExtractor
 
 
 def target(support: Tensor, real: Tensor, extractor: FeatureExtractor) -> Target:
-    """Features of the real images, in one pass."""
+    """Features of real images, uint8 (n, C, H, H), n >= 6, in one pass; `support` is uint8 (k, C, H, H)."""
     reference = real_reference(real, None, extractor, content_hash=content_hash(real), cache_dir=None, metrics=_METRICS)
-    return Target(support=support, real=real, reference=reference, extractor=extractor)
+    return Target(support=support, reference=reference, usual=_nearest(real, support), extractor=extractor)
 
 
 def measured(images: Tensor, against: Target, random: torch.Generator) -> AdaptationMeasures:
@@ -60,7 +61,7 @@ def measured(images: Tensor, against: Target, random: torch.Generator) -> Adapta
     if not bool(images.isfinite().all()):
         return AdaptationMeasures(fid=torch.nan, kid=torch.nan, coverage=torch.nan, memorisation=torch.nan)
     found = evaluate([to_uint8(images)], against.reference, against.extractor, _METRICS, random)
-    near, usual = (_nearest(x, against.support) for x in (to_uint8(images), against.real))
+    near, usual = _nearest(to_uint8(images), against.support), against.usual
     return AdaptationMeasures(fid=found["fid"], kid=found["kid"], coverage=found["coverage"], memorisation=near / usual)
 
 
