@@ -19,7 +19,8 @@ from metaopt.meta.comparison import Comparison, Final, compare
 from metaopt.meta.objective import TrainingId, log_fid
 from metaopt.meta.statistics import Interval, equivalent_trials, expected_best
 from metaopt.meta.transfer import Cell, recorded
-from metaopt.training import Outcome, Record
+from metaopt.search.problems import AnyRecord
+from metaopt.training import Outcome
 from metaopt.training.resources import floor
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def print_equivalence(console: Console, worth: pd.DataFrame) -> None:
     console.print(table)
 
 
-def _row(cell: Cell, record: Record, diverged: bool) -> dict[str, object]:
+def _row(cell: Cell, record: AnyRecord, diverged: bool) -> dict[str, object]:
     kept = ("iteration", "progress", "fid", *CONTROLS, "loss_d", "loss_g", *SIGNALS)
     values = asdict(record)
     return {

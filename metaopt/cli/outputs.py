@@ -147,14 +147,15 @@ def _varied(rows: Sequence[TrialRow]) -> set[str]:
 
 
 def _schedule(row: TrialRow, varied: set[str]) -> str:
-    params = " ".join(f"{name}={value:.3g}" for name, value in row.params.items() if name in varied)
+    shown = {name: value for name, value in row.params.items() if name in varied}
+    params = " ".join(f"{name}={value if isinstance(value, str) else f'{value:.3g}'}" for name, value in shown.items())
     return f"{row.name}: {params}" if row.name else params
 
 
 def search_command(source: str, folder: Path, overrides: Sequence[str]) -> str:
     """The command that goes on with a search, ready to be typed."""
     sets = [part for override in overrides for part in ("--set", override)]
-    return _typed("search", source, "--out", folder, "--resume", *sets)
+    return typed("search", source, "--out", folder, "--resume", *sets)
 
 
 def print_next(console: Console, folder: Path, study: Study, again: str, model_uri: str | None) -> None:
@@ -167,9 +168,9 @@ def print_next(console: Console, folder: Path, study: Study, again: str, model_u
 {folder}/best_schedule.png   the best schedule over time
 {folder}/leaderboard.csv     every trial
 
-Compare all trials in the browser:   {_typed("ui", "--study", folder)}
+Compare all trials in the browser:   {typed("ui", "--study", folder)}
 Train with the schedule:             {train}
-Look at it:                          {_typed("show", schedule)}
+Look at it:                          {typed("show", schedule)}
 Load it through MLflow:              {model_uri or "not registered: the tracking store did not answer"}
 Search on:                           {again} --set search.trials={2 * study.spec.search.trials}
 Follow it in your own PyTorch loop:  see "Use the schedule" in README.md""",
@@ -185,10 +186,11 @@ def train_command(task: TaskSpec, schedule: Path) -> str:
     corruption = settings.pop("corruption", {}).items()
     settings |= {f"corruption.{key}": value for key, value in corruption}
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    return _typed("train", "--task", task.data, *sets, "--schedule", schedule, "--seed", 3, "--out", "runs/train")
+    return typed("train", "--task", task.data, *sets, "--schedule", schedule, "--seed", 3, "--out", "runs/train")
 
 
-def _typed(*arguments: object) -> str:
+def typed(*arguments: object) -> str:
+    """A command of metaopt, ready to be typed."""
     return shlex.join([_program(), *map(str, arguments)])
 
 

@@ -10,7 +10,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from metaopt.search.initialisation_study import InitialisationStudy
     from metaopt.search.search import Search
+    from metaopt.search.study import Study
 
 _DELIVERY_S = 60.0
 
@@ -24,7 +26,7 @@ def search(
     out: Annotated[Path | None, typer.Option(help="Folder of the study. [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in that folder.")] = False,
 ) -> None:
-    """Search for a schedule: train GANs with many, keep what works best.
+    """Search for a schedule, or for where training should start: train GANs with many, keep what works best.
 
     [bold]Examples[/bold]
 
@@ -33,16 +35,19 @@ def search(
       metaopt search smoke --set search.trials=40 --resume
 
       metaopt search my_study.yaml --set tasks.0.data=folder:~/faces --out runs/faces
+
+      metaopt search init_characters
     """
     from rich.console import Console
 
     from metaopt.cli.outputs import search_command
     from metaopt.cli.progress import SearchProgress
+    from metaopt.search.initialisation_study import load_any_study
     from metaopt.search.search import opened
-    from metaopt.search.study import load_study
+    from metaopt.search.study import Study
 
     console = Console()
-    loaded = load_study(study, set_ or [])
+    loaded = load_any_study(study, set_ or [])
     folder = out or Path("runs") / loaded.name
     n_trials = loaded.spec.search.trials
     again = search_command(study, folder, set_ or [])
@@ -52,8 +57,11 @@ def search(
         console.print(f"Study {loaded.name}: {what}", highlight=False, markup=False, soft_wrap=True)
         with SearchProgress(console, n_trials) as progress:
             running.run(progress)
-        _validate(running, console)
-        _conclude(running, console, again)
+        if isinstance(loaded, Study):
+            _validate(running, loaded, console)
+            _conclude(running, loaded, console, again)
+        else:
+            _conclude_starts(running, loaded, console, again)
 
 
 @contextmanager
@@ -70,11 +78,11 @@ def _resumable(command: str) -> Iterator[None]:
         raise
 
 
-def _validate(running: "Search", console: "Console") -> None:
+def _validate(running: "Search", study: "Study", console: "Console") -> None:
     """Choose the winner on tasks that the search has not seen, where the study asks for it."""
     from metaopt.search.winner import FILE
 
-    if not running.study.validation:
+    if not study.validation:
         (running.folder / FILE).unlink(missing_ok=True)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -86,7 +94,7 @@ def _validate(running: "Search", console: "Console") -> None:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("validation", total=None)
         found = validate(
-            running.study,
+            study,
             running.folder,
             running.session.rows(),
             lambda done, n: progress.update(bar, completed=done, total=n),
@@ -95,15 +103,36 @@ def _validate(running: "Search", console: "Console") -> None:
     print_validation(console, found)
 
 
-def _conclude(running: "Search", console: "Console", again: str) -> None:
+def _conclude(running: "Search", study: "Study", console: "Console", again: str) -> None:
     from metaopt.cli.outputs import print_floors, print_leaderboard, print_next, publish_best, write_outputs
 
     rows = running.session.rows()
-    outputs = write_outputs(running.folder, running.study, rows)
+    outputs = write_outputs(running.folder, study, rows)
     for path in outputs:
         running.tracker.log_artifact(None, path)
     running.tracker.end_study(status="FINISHED", metrics={}, tags={})
     print_leaderboard(console, rows)
+    _deliver(running, console)
+    model_uri = publish_best(running.folder, study, rows, running.tracking_uri)
+    print_floors(console, study.tasks)
+    print_next(console, running.folder, study, again, model_uri)
+
+
+def _conclude_starts(running: "Search", study: "InitialisationStudy", console: "Console", again: str) -> None:
+    from metaopt.cli.outputs import print_leaderboard
+    from metaopt.cli.start_outputs import print_next_of_starts, write_start_outputs
+
+    rows = running.session.rows()
+    for path in write_start_outputs(running.folder, study, rows):
+        running.tracker.log_artifact(None, path)
+    running.tracker.end_study(status="FINISHED", metrics={}, tags={})
+    print_leaderboard(console, rows)
+    _deliver(running, console)
+    print_next_of_starts(console, running.folder, study, again)
+
+
+def _deliver(running: "Search", console: "Console") -> None:
+    """Wait for the tracking store, and say so where it does not answer."""
     left = running.tracker.close(_DELIVERY_S)
     if left:
         console.print(
@@ -111,6 +140,3 @@ def _conclude(running: "Search", console: "Console", again: str) -> None:
             "Add --resume to the same command to deliver them.",
             highlight=False,
         )
-    model_uri = publish_best(running.folder, running.study, rows, running.tracking_uri)
-    print_floors(console, running.study.tasks)
-    print_next(console, running.folder, running.study, again, model_uri)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from metaopt.errors import ConfigError
 from metaopt.meta.statistics import cvar
-from metaopt.training import Outcome, Record
+from metaopt.training import Outcome
 
 TrainingId = tuple[str, int]
 """Name of the task, seed."""
@@ -48,7 +48,16 @@ class TrainingCurve:
         return self.fids[min(evaluation, len(self.fids) - 1)]
 
 
-def curve(records: Iterable[Record]) -> TrainingCurve:
+class Judged(Protocol):
+    """What a score needs of a record."""
+
+    @property
+    def fid(self) -> float | None: ...
+    @property
+    def outcome(self) -> Outcome | None: ...
+
+
+def curve(records: Iterable[Judged]) -> TrainingCurve:
     """The curve of one training from its records."""
     fids, outcome = [], None
     for record in records:

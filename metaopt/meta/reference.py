@@ -12,6 +12,8 @@ from typing import Any
 import metaopt
 from metaopt.errors import StorageError
 from metaopt.gan import Task
+from metaopt.meta.maml.meta_run import MetaRecord
+from metaopt.meta.maml.meta_task import MetaTask
 from metaopt.meta.objective import TrainingCurve, curve
 from metaopt.schedules import NamedSchedule
 from metaopt.training import Outcome, Record
@@ -21,7 +23,7 @@ from metaopt.training import Outcome, Record
 class Recorded:
     """A finished training as it was recorded."""
 
-    records: tuple[Record, ...]
+    records: tuple[Record | MetaRecord, ...]
     grids: tuple[bytes, ...]
     """Sample grid of each evaluation, as PNG."""
 
@@ -31,7 +33,7 @@ class Recorded:
         return curve(self.records)
 
 
-def training_key(task: Task, schedule: NamedSchedule, seed: int, identity: str) -> str:
+def training_key(task: Task | MetaTask, schedule: NamedSchedule, seed: int, identity: str) -> str:
     """Name of a training by what it is a function of; `identity` is that of the task's resources."""
     parts: Mapping[str, Any] = {
         "task": task.key(),
@@ -73,6 +75,9 @@ def find(folder: Path, key: str) -> Recorded | None:
         return None
 
 
-def _record(item: dict[str, Any]) -> Record:
+def _record(item: dict[str, Any]) -> Record | MetaRecord:
+    """Of a training, or of learning a start, which alone has an outer gradient."""
+    kind: Any = MetaRecord if "gradient_norm" in item else Record
     ended = item["outcome"]
-    return Record(**item | {"outcome": None if ended is None else Outcome(ended)})
+    found: Record | MetaRecord = kind(**item | {"outcome": None if ended is None else Outcome(ended)})
+    return found

@@ -1,14 +1,16 @@
-"""A trial of a study as a schedule.json."""
+"""A trial of a study as a schedule.json, or as an initialisation.safetensors."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
 from importlib.metadata import version
 from pathlib import Path
 
 from metaopt.errors import ConfigError, MetaoptError
 from metaopt.gan import LOSSES
+from metaopt.meta.maml import Initialisation, load_initialisation
 from metaopt.schedules import ScheduleArtifact
-from metaopt.search.folder import Manifest, read_manifest, tracking_uri, trial_uid
+from metaopt.search.folder import START, Manifest, read_manifest, tracking_uri, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow, read_rows
 from metaopt.search.winner import REFERENCE, Validation, read_validation
 from metaopt.tracking import load_runs
@@ -64,16 +66,38 @@ def export_trial(folder: Path, number: int | None = None) -> ScheduleArtifact:
         ConfigError: no study there, no such trial, or a trial that did not end with a score.
     """
     manifest = study_in(folder)
+    if manifest.learns_starts:
+        raise ConfigError(f"Study {manifest.name!r} in {folder} must search for schedules, but searches for starts.")
     rows = read_rows(folder, manifest.name)
-    runs = mlflow_runs(folder, manifest)
+    return artifact(folder, manifest, _chosen(folder, manifest, rows, number), rows, mlflow_runs(folder, manifest))
+
+
+def export_start(folder: Path, number: int | None = None) -> Initialisation:
+    """The start of the best trial of the study in `folder`, or of the trial of that number, with where it comes from.
+
+    Raises:
+        ConfigError: no study of starts there, no such trial, or a trial that did not end with a score.
+        ArtifactError: the trial's file is not whole.
+    """
+    manifest = study_in(folder)
+    if not manifest.learns_starts:
+        raise ConfigError(f"Study {manifest.name!r} in {folder} must search for starts, but searches for schedules.")
+    row = _chosen(folder, manifest, read_rows(folder, manifest.name), number)
+    start = load_initialisation(trial_folder(folder, row.number) / START)
+    origin = _provenance(manifest, row, mlflow_runs(folder, manifest))
+    return replace(start, provenance={**start.provenance, **origin})
+
+
+def _chosen(folder: Path, manifest: Manifest, rows: Sequence[TrialRow], number: int | None) -> TrialRow:
+    """The best trial, or the one of that number; ConfigError where there is none with a score."""
     best = best_trial(folder, rows)
     if best is None:
         raise ConfigError(f"Study {manifest.name!r} in {folder} has no trial with a score yet.")
     if number is None:
-        return artifact(folder, manifest, best, rows, runs)
+        return best
     for row in rows:
         if row.number == number and row.verdict is not None and row.verdict.score is not None:
-            return artifact(folder, manifest, row, rows, runs)
+            return row
     known = ", ".join(str(row.number) for _, row in scored(rows))
     raise ConfigError(f"Study {manifest.name!r} has no trial {number} with a score. Known: {known}.")
 
@@ -119,7 +143,7 @@ def _provenance(manifest: Manifest, row: TrialRow, runs: Mapping[str, str]) -> d
         "mlflow_run": runs.get(uid),
         "status": row.verdict.status if row.verdict else "running",
         "reference": manifest.reference,
-        "objective": manifest.spec["search"]["objective"],
+        "objective": manifest.spec["search"].get("objective", "mean"),
         "seeds": " ".join(str(seed) for seed in manifest.seeds),
         "date": row.ended.astimezone(UTC).isoformat(timespec="seconds") if row.ended else None,
     }

@@ -12,11 +12,13 @@ from typing import Any
 
 import metaopt
 from metaopt.errors import ConfigError, StorageError
-from metaopt.gan import Task
-from metaopt.search.study import Study
+from metaopt.search.initialisation_study import KIND, AnyStudy
+from metaopt.search.problems import Problem
 
 MANIFEST = "study.json"
 _TEMPORARY = f"{MANIFEST}.tmp"
+START = "initialisation.safetensors"
+"""What a trial has learned, in its folder, where that is a start."""
 _LOCK = ".driver.lock"
 
 
@@ -74,8 +76,13 @@ class Manifest:
     spec: Mapping[str, Any]
     """The study file as it was read, overrides applied."""
 
+    @property
+    def learns_starts(self) -> bool:
+        """Whether it searches for where to start, and not for a schedule."""
+        return self.spec.get("kind") == KIND
 
-def manifest_of(study: Study, identities: Sequence[str]) -> Manifest:
+
+def manifest_of(study: AnyStudy, identities: Sequence[str]) -> Manifest:
     """The manifest of a study whose tasks' resources have those identities."""
     return Manifest(
         name=study.name,
@@ -92,7 +99,7 @@ def manifest_of(study: Study, identities: Sequence[str]) -> Manifest:
     )
 
 
-def trained_on(tasks: Sequence[Task], identities: Sequence[str]) -> str:
+def trained_on(tasks: Sequence[Problem], identities: Sequence[str]) -> str:
     """Hash of tasks, of the identities of their resources, and of metaopt's version."""
     parts = [[task.key() for task in tasks], list(identities), metaopt.__version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

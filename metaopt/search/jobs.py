@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from metaopt.meta.maml import Initialisation
+from metaopt.meta.maml.meta_run import MetaRecord
 from metaopt.training import Record
 
 
@@ -13,7 +15,7 @@ class Job:
 
     kind: Literal["reference", "candidate"]
     family: str
-    params: Mapping[str, float]
+    params: Mapping[str, Any]
     number: int = -1
     """Trial number of a candidate."""
     training: int = -1
@@ -24,9 +26,11 @@ class Job:
 class Slice:
     """What a worker reports: the new records of each training, and sample grids where there are any."""
 
-    records: Mapping[int, Sequence[Record]]
+    records: Mapping[int, Sequence[Record | MetaRecord]]
     """By index of the training."""
     grids: Mapping[int, bytes] = field(default_factory=dict)
     """Sample grid at the end of the slice as PNG, by index of the training."""
+    starts: Mapping[int, Initialisation] = field(default_factory=dict)
+    """What was learned, where that is a start and the slice is the last."""
     wall_s: float
     """Seconds of training and evaluation since the job began."""

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from metaopt.meta import TrainingCurve, curve, outcome, score
 from metaopt.meta.objective import log_fid
 from metaopt.meta.racing import LEVEL, worse_by_chance
+from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.optuna_space import TrialRow, Verdict
-from metaopt.search.study import Study
+from metaopt.search.problems import AnyRecord
 from metaopt.search.trainings import Trainings
-from metaopt.training import Record
 
-Records = Mapping[int, Sequence[Record]]
+Records = Mapping[int, Sequence[AnyRecord]]
 """Records by number of the training."""
 
 
 def judge(
-    study: Study, trainings: Trainings, records: Records, reference: Records, *, wall_s: float, lost: str
+    study: AnyStudy, trainings: Trainings, records: Records, reference: Records, *, wall_s: float, lost: str
 ) -> Verdict:
     """The verdict on a candidate.
 
@@ -66,7 +66,7 @@ def _final_fid(of: TrainingCurve) -> float:
     return of.fid_at(len(of.fids) - 1)
 
 
-def _said(records: Sequence[Record]) -> str:
+def _said(records: Sequence[AnyRecord]) -> str:
     """Why a training ended as it did, and the kinds of its warnings."""
     kinds = dict.fromkeys(
         warning.partition(":")[0] for record in records if record.warning for warning in record.warning.split("; ")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import FloatDistribution
@@ -18,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from metaopt.errors import StorageError
 from metaopt.search.es_sampler import AntitheticESSampler
+from metaopt.search.initialisation_study import AnyStudy, Choice
 from metaopt.search.study import Study
 
 JOURNAL = "optuna.journal"
@@ -27,10 +29,10 @@ _RESULT, _RAY_TRIAL, _NAME = "result", "ray_trial_id", "schedule"
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """A candidate to train: parameters of the study's family."""
+    """A candidate to train: parameters of the study's family, and of learning a start, where that is searched for."""
 
     number: int
-    params: Mapping[str, float]
+    params: Mapping[str, Any]
     name: str = ""
     """Name of the published schedule that it is, if it is one."""
 
@@ -60,7 +62,7 @@ class TrialRow:
     number: int
     state: str
     """Optuna's: COMPLETE, FAIL, PRUNED, RUNNING, WAITING."""
-    params: Mapping[str, float]
+    params: Mapping[str, Any]
     name: str
     """Name of the published schedule that it is, if it is one."""
     verdict: Verdict | None
@@ -74,7 +76,7 @@ _STATES = {"finished": TrialState.COMPLETE, "collapsed": TrialState.COMPLETE, "p
 class Proposals:
     """Ask for candidates, tell what became of them. One driver at a time; survives being killed at any moment."""
 
-    def __init__(self, folder: Path, study: Study) -> None:
+    def __init__(self, folder: Path, study: AnyStudy) -> None:
         """Open or create the record in `folder`; trials that a dead driver left running are proposed again."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -131,7 +133,12 @@ class Proposals:
         _ = trial.relative_params  # drawn now, together, by samplers that draw all parameters at once
         for name, space in self._study_spec.space.items():
             self._study.sampler = self._sampler(f"{trial.number}/{name}")
-            trial.suggest_float(name, space.low, space.high, log=space.log)
+            if isinstance(space, Choice):
+                trial.suggest_categorical(name, space.names)
+            elif space.whole:
+                trial.suggest_int(name, int(space.low), int(space.high))
+            else:
+                trial.suggest_float(name, space.low, space.high, log=space.log)
 
     def _sampler(self, purpose: str) -> BaseSampler:
         search = self._study_spec.spec.search
@@ -152,7 +159,7 @@ def _es(study: Study, seed: int) -> BaseSampler:
     return AntitheticESSampler(study.spec.search.seed, study.reference.params, space=space)
 
 
-_SAMPLERS: Mapping[str, Callable[[Study, int], BaseSampler]] = {
+_SAMPLERS: Mapping[str, Callable[[Any, int], BaseSampler]] = {
     "tpe": lambda study, seed: TPESampler(seed=seed),
     "random": lambda study, seed: RandomSampler(seed=seed),
     "cmaes": _cmaes,

@@ -19,6 +19,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from metaopt.errors import ConfigError
+from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Slice
 from metaopt.search.ray_trial import ERROR, JOB, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
@@ -195,8 +196,9 @@ def _shut_down() -> None:
         gc.enable()
 
 
-def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
+def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
     resources = study.spec.search.resources
+    racing = isinstance(study, Study) and study.spec.search.racing
     n = len(session.trainings)
     plan = Plan(
         tasks=tuple(session.trainings.task(i) for i in range(n)),
@@ -204,7 +206,7 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
         evaluations=study.spec.evaluations,
         device="cuda" if resources.gpu > 0 else "cpu",
         n_threads=max(1, int(resources.cpu)),
-        stages=session.trainings.stages(racing=study.spec.search.racing),
+        stages=session.trainings.stages(racing=racing),
     )
     trainable = tune.with_resources(
         tune.with_parameters(TrainJob, plan=plan), {"cpu": resources.cpu, "gpu": resources.gpu}
@@ -213,7 +215,7 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_Racing(searcher) if study.spec.search.racing else None,
+            scheduler=_Racing(searcher) if racing else None,
             num_samples=-1,
             max_concurrent_trials=_n_workers(study),
             reuse_actors=True,
@@ -230,7 +232,7 @@ def _tuner(study: Study, session: Session, searcher: _SessionSearcher, scratch: 
     )
 
 
-def _n_workers(study: Study) -> int:
+def _n_workers(study: AnyStudy) -> int:
     """Trials at once: as asked for, or as many as the nodes have room for."""
     n = room(study.spec.search.resources)
     return n if study.spec.search.workers == "auto" else study.spec.search.workers

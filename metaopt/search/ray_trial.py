@@ -10,10 +10,9 @@ import torch
 from ray import tune
 
 from metaopt.errors import ConfigError
-from metaopt.gan import Task
-from metaopt.schedules import build_schedule
+from metaopt.meta.maml.meta_run import MetaRun
 from metaopt.search.jobs import Job, Slice
-from metaopt.training import Training
+from metaopt.search.problems import AnyRecord, Problem, begun
 from metaopt.training.cohort import Cohort
 
 JOB, SLICE, ERROR = "job", "slice", "error"
@@ -23,7 +22,7 @@ JOB, SLICE, ERROR = "job", "slice", "error"
 class Plan:
     """What is the same for every job of a study."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[Problem, ...]
     """Task of each training of a candidate."""
     seeds: tuple[int, ...]
     """Seed of each training of a candidate."""
@@ -53,7 +52,7 @@ class TrainJob(tune.Trainable):
         self._stages = [(self._job.training,)] if self._job.kind == "reference" else list(self._plan.stages)
         self._slice = 0
         self._wall_s = 0.0
-        self._cohort: Cohort | None = None
+        self._cohort: Cohort[AnyRecord] | None = None
         return True
 
     def step(self) -> dict[str, Any]:
@@ -70,13 +69,15 @@ class TrainJob(tune.Trainable):
         started = time.perf_counter()
         records = self._cohort.advance(self._slice / self._plan.evaluations)
         self._wall_s += time.perf_counter() - started
-        part = Slice(records=records, grids=self._cohort.grids(), wall_s=self._wall_s)
         over = self._cohort.over
+        starts = {i: run.initialisation() for i, run in self._learning.items() if over and run.healthy}
+        part = Slice(records=records, grids=self._cohort.grids(), starts=starts, wall_s=self._wall_s)
         if over:
             self._cohort = None
         return {SLICE: part, tune.result.DONE: over and not self._stages}
 
-    def _begun(self, indices: Sequence[int]) -> Cohort:
+    def _begun(self, indices: Sequence[int]) -> Cohort[AnyRecord]:
         plan, job = self._plan, self._job
-        schedule = build_schedule(job.family, job.params)
-        return Cohort({i: Training(plan.tasks[i], schedule, plan.seeds[i], device=plan.device) for i in indices})
+        runs = {i: begun(plan.tasks[i], job.family, job.params, plan.seeds[i], plan.device) for i in indices}
+        self._learning = {i: run for i, run in runs.items() if isinstance(run, MetaRun)}
+        return Cohort(runs)

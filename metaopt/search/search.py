@@ -8,11 +8,12 @@ from pathlib import Path
 
 from metaopt.errors import StorageError
 from metaopt.search.folder import claim, locked, manifest_of, tracking_uri
+from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.optuna_space import Proposals
+from metaopt.search.problems import identity
 from metaopt.search.session import Session
 from metaopt.search.study import Study
 from metaopt.tracking import Status, Tracker, open_tracker
-from metaopt.training.resources import resources
 
 _PARTING_S = 5.0
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
@@ -22,7 +23,7 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 class Search:
     """A search whose folder is held by this process."""
 
-    study: Study
+    study: AnyStudy
     folder: Path
     tracking_uri: str
     tracker: Tracker
@@ -36,16 +37,16 @@ class Search:
 
 
 @contextmanager
-def opened(study: Study, folder: Path, *, resume: bool) -> Iterator[Search]:
+def opened(study: AnyStudy, folder: Path, *, resume: bool) -> Iterator[Search]:
     """Check the data, take the folder, and open the records. Nothing is written before all input is known to be good.
 
     Raises:
         ConfigError: the data cannot be used, or the folder is another study's, or in use.
         StorageError: the disk is full or not writable; what was finished is kept.
     """
-    identities = [resources(task).identity for task in study.tasks]
-    for task in study.validation:
-        resources(task)
+    identities = [identity(task) for task in study.tasks]
+    for task in study.validation if isinstance(study, Study) else ():
+        identity(task)
     claim(folder, manifest_of(study, identities), resume=resume)
     with _disk_errors(folder), locked(folder):
         uri = tracking_uri(study.spec.tracking.uri, folder)

@@ -6,20 +6,35 @@ told, then its run is closed; a resumed session closes the runs that a dead driv
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from metaopt.errors import MetaoptError, StorageError
+from metaopt.meta.maml import Initialisation, load_initialisation, save_initialisation
 from metaopt.meta.reference import Recorded, find, store, training_key
 from metaopt.search.folder import references
+from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.judging import judge, race_lost
 from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
+from metaopt.search.problems import AnyRecord
 from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
 from metaopt.search.trial_runs import TrialRuns
 from metaopt.tracking import Tracker
-from metaopt.training import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ended:
+    """A trial that has ended and waits for its score."""
+
+    number: int
+    records: Mapping[int, list[AnyRecord]] = field(default_factory=dict)
+    """None: those of the reference trainings."""
+    wall_s: float = 0.0
+    lost: str = ""
+    start: Initialisation | None = None
 
 
 class Session:
@@ -27,7 +42,7 @@ class Session:
 
     def __init__(
         self,
-        study: Study,
+        study: AnyStudy,
         folder: Path,
         identities: Sequence[str],
         proposals: Proposals,
@@ -57,13 +72,14 @@ class Session:
         self._reference = {i: found for i, key in enumerate(self._keys) if (found := find(references(folder), key))}
         self._untaken = [i for i in range(len(self.trainings)) if i not in self._reference]
         self._jobs: dict[str, Job] = {}
-        self._records: dict[str, dict[int, list[Record]]] = {}
+        self._records: dict[str, dict[int, list[AnyRecord]]] = {}
         self._grids: dict[str, dict[int, list[bytes]]] = {}
+        self._starts: dict[str, dict[int, Initialisation]] = {}
         self._wall_s: dict[str, float] = {}
         self._again: list[Job] = []
         self._lost: dict[str, str] = {}
         self._deaths: Counter[tuple[int, int]] = Counter()
-        self._unscored: list[tuple[int, dict[int, list[Record]], float, str]] = []
+        self._unscored: list[_Ended] = []
         for row in self.rows():
             if row.verdict is not None and row.ended is not None:
                 self._runs.close(row.number, row.verdict, round(row.ended.timestamp() * 1000))
@@ -75,7 +91,7 @@ class Session:
         job = self._next(job_id)
         if job is not None:
             self._jobs[job_id] = job
-            self._records[job_id], self._grids[job_id] = {}, {}
+            self._records[job_id], self._grids[job_id], self._starts[job_id] = {}, {}, {}
         return job
 
     def _next(self, job_id: str) -> Job | None:
@@ -94,7 +110,7 @@ class Session:
             return None
         self._runs.open(proposal)
         if self._is_reference(proposal):  # it has been trained already, piece by piece
-            self._unscored.append((proposal.number, {}, 0.0, ""))
+            self._unscored.append(_Ended(number=proposal.number))
             self._score_what_can_be()
             return self._next(job_id)
         return Job(kind="candidate", family=self.study.family.name, params=proposal.params, number=proposal.number)
@@ -108,6 +124,7 @@ class Session:
         """Take in new records of a running job."""
         job = self._jobs[job_id]
         self._wall_s[job_id] = part.wall_s
+        self._starts[job_id].update(part.starts)
         for i, records in part.records.items():
             self._records[job_id].setdefault(i, []).extend(records)
         for i, grid in part.grids.items():
@@ -136,20 +153,25 @@ class Session:
     def on_end(self, job_id: str, *, error: str | None = None) -> None:
         """A job is over: finished, stopped early, or broken by `error`."""
         job = self._jobs.pop(job_id)
-        records, grids = self._records.pop(job_id), self._grids.pop(job_id)
+        records, grids, starts = self._records.pop(job_id), self._grids.pop(job_id), self._starts.pop(job_id)
         wall_s = self._wall_s.pop(job_id, 0.0)
         if job.kind == "reference":
             if error is not None:
                 raise MetaoptError(f"The reference training of {self.trainings.label(job.training)} failed: {error}")
+            if job.training in starts:
+                save_initialisation(starts[job.training], self._reference_start(job.training))
             self._keep_reference(job.training, records[job.training], grids.get(job.training, []))
             return
         if error is not None:
             self._tell(job.number, Verdict(status="error", reason=error, wall_s=wall_s))
             return
-        self._unscored.append((job.number, records, wall_s, self._lost.pop(job_id, "")))
+        ended = _Ended(
+            number=job.number, records=records, wall_s=wall_s, lost=self._lost.pop(job_id, ""), start=starts.get(0)
+        )
+        self._unscored.append(ended)
         self._score_what_can_be()
 
-    def _keep_reference(self, i: int, records: Sequence[Record], grids: Sequence[bytes]) -> None:
+    def _keep_reference(self, i: int, records: Sequence[AnyRecord], grids: Sequence[bytes]) -> None:
         self._reference[i] = Recorded(records=tuple(records), grids=tuple(grids))
         store(references(self.folder), self._keys[i], self._reference[i])
         self._score_what_can_be()
@@ -161,7 +183,7 @@ class Session:
         if self._deaths[job.number, job.training] > 1:
             self.on_end(job_id, error=reason)
             return
-        for kept in (self._jobs, self._records, self._grids):
+        for kept in (self._jobs, self._records, self._grids, self._starts):
             del kept[job_id]
         self._lost.pop(job_id, None)
         self._wall_s.pop(job_id, None)
@@ -188,22 +210,39 @@ class Session:
         if len(self._reference) < len(self.trainings):
             return
         while self._unscored:
-            number, records, wall_s, lost = self._unscored.pop(0)
-            if not records:
-                records = {i: list(recorded.records) for i, recorded in self._reference.items()}
-                wall_s = sum(recorded.records[-1].wall_s for recorded in self._reference.values())
-                self._runs.log(number, records)
-                for i, recorded in self._reference.items():
-                    for evaluation, grid in enumerate(recorded.grids, start=1):
-                        self._runs.keep_grid(number, i, evaluation, grid)
+            ended = self._unscored.pop(0)
+            if not ended.records:
+                ended = self._as_reference(ended.number)
             reference = {i: recorded.records for i, recorded in self._reference.items()}
-            self._tell(number, judge(self.study, self.trainings, records, reference, wall_s=wall_s, lost=lost))
+            verdict = judge(self.study, self.trainings, ended.records, reference, wall_s=ended.wall_s, lost=ended.lost)
+            self._tell(ended.number, verdict, ended.start)
 
-    def _tell(self, number: int, verdict: Verdict) -> None:
+    def _as_reference(self, number: int) -> "_Ended":
+        """The reference trainings as those of a trial, whose curves and grids are kept."""
+        records = {i: list(recorded.records) for i, recorded in self._reference.items()}
+        self._runs.log(number, records)
+        for i, recorded in self._reference.items():
+            for evaluation, grid in enumerate(recorded.grids, start=1):
+                self._runs.keep_grid(number, i, evaluation, grid)
+        start = self._reference_start(0)
+        return _Ended(
+            number=number,
+            records=records,
+            wall_s=sum(recorded.records[-1].wall_s for recorded in self._reference.values()),
+            start=load_initialisation(start) if start.exists() else None,
+        )
+
+    def _reference_start(self, i: int) -> Path:
+        return references(self.folder) / f"{self._keys[i]}.safetensors"
+
+    def _tell(self, number: int, verdict: Verdict, start: Initialisation | None = None) -> None:
         if isinstance(self.tracker.error, OSError):  # told now, it would never be trained again, and its curves missing
             raise StorageError(f"{self.folder} could not be written: {self.tracker.error.strerror}.")
         if verdict.score is not None:
-            self._runs.keep_schedule(number, self.rows()[number].params, verdict.score)
+            if start is not None:
+                self._runs.keep_start(number, start, verdict.score)
+            elif isinstance(self.study, Study):
+                self._runs.keep_schedule(self.study, number, self.rows()[number].params, verdict.score)
         self.proposals.tell(number, verdict)
         self._runs.close(number, verdict)
 

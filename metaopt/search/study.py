@@ -9,11 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from metaopt.errors import ConfigError
 from metaopt.gan import Corruption, Task, task_from_spec
 from metaopt.meta import Objective
 from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, find_schedule
 from metaopt.search import yaml_file
+from metaopt.search.initialisation_spec import InitialisationStudySpec
 from metaopt.search.study_spec import RangeSpec, StudySpec, TaskSpec
 from metaopt.search.validation import apply, place, validated
 from metaopt.search.yaml_file import Document
@@ -26,9 +29,11 @@ class Range:
     low: float
     high: float
     log: bool
+    whole: bool = False
+    """Whether only whole numbers are tried."""
 
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +41,7 @@ class FirstTrial:
     """A published schedule as a point of the searched family."""
 
     schedule: NamedSchedule
-    params: Mapping[str, float]
+    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,8 @@ class Study:
 
         A schedule.json counts by what it holds.
         """
-        left_out: Any = {"description": True, "tracking": True, "validation": True, "search": {"trials", "workers"}}
-        left_out |= {"reference": True, "baselines": True, "schedule": {"start"}}
+        left_out: Any = dict.fromkeys(("kind", "description", "tracking", "validation", "reference", "baselines"), True)
+        left_out |= {"search": {"trials", "workers"}, "schedule": {"start"}}
         spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -93,12 +98,18 @@ def load_study(source: str, overrides: Sequence[str] = ()) -> Study:
     Raises:
         ConfigError: with file, line, rule and value, for anything that could not run as written.
     """
+    document, where, name = read_study(source, overrides)
+    return _study(validated(StudySpec, document, where, name), where, name)
+
+
+def read_study(source: str, overrides: Sequence[str] = ()) -> tuple[Document, dict[yaml_file.Path, str], str]:
+    """What a study file says, overrides applied; the place of each value, and of the whole, for messages."""
     text, name = _text(source)
     document = yaml_file.parse(text, name)
     where: dict[yaml_file.Path, str] = {path: f"{name}:{line}" for path, line in document.lines.items()}
     for override in overrides:
         apply(document, override, where)
-    return _study(validated(StudySpec, document, where, name), where, name)
+    return document, where, name
 
 
 def tasks_of(content: Mapping[str, Any], name: str) -> tuple[Task, ...]:
@@ -147,7 +158,7 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
             )
     if len(set(spec.seeds)) < len(spec.seeds):
         raise ConfigError(f"{at('seeds')}: `seeds` must differ, but got {spec.seeds!r}.")
-    with _Located(at("schedule", "family")):
+    with Located(at("schedule", "family")):
         family = find_family(spec.schedule.family)
     space = {
         parameter.name: Range(low=parameter.search[0], high=parameter.search[1], log=parameter.log)
@@ -160,11 +171,11 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
             raise ConfigError(
                 f"{at('reference')}: `reference` must be left out where `schedule.start` takes its place."
             )
-        with _Located(there):
+        with Located(there):
             space |= _held(find_schedule(reference), family)
     for key, value in spec.schedule.ranges.items():
-        with _Located(at("schedule", "ranges", key)):
-            space[key] = _range(family, key, value)
+        with Located(at("schedule", "ranges", key)):
+            space[key] = searched(family, key, value)
     _check_search(spec, space, at)
     first = [_first("reference", reference, family, space, there)]
     for i, baseline in enumerate(spec.baselines):
@@ -236,7 +247,7 @@ def _held(start: NamedSchedule, family: Family) -> dict[str, Range]:
     return {name: Range(low=value, high=value, log=False) for name, value in point.items() if name in own}
 
 
-class _Located:
+class Located:
     """Put the place in front of a ConfigError."""
 
     def __init__(self, place: str) -> None:
@@ -250,7 +261,7 @@ class _Located:
 
 
 def _task(spec: StudySpec, task: TaskSpec, where: str) -> Task:
-    with _Located(where):
+    with Located(where):
         return _as_task(task, evaluations=spec.evaluations)
 
 
@@ -263,7 +274,7 @@ def _as_task(spec: TaskSpec, **fields: Any) -> Task:
     return task_from_spec(spec.data, **fields, **given)
 
 
-def _range(family: Family, key: str, value: float | RangeSpec) -> Range:
+def searched(family: Family, key: str, value: float | RangeSpec) -> Range:
     parameters = {parameter.name: parameter for parameter in family.parameters}
     if key not in parameters:
         near = get_close_matches(key, parameters, n=1)
@@ -284,7 +295,7 @@ def _range(family: Family, key: str, value: float | RangeSpec) -> Range:
 
 
 def _first(role: str, name: str, family: Family, space: Mapping[str, Range], place: str) -> FirstTrial:
-    with _Located(place):
+    with Located(place):
         schedule = find_schedule(name)
         params = as_point_of(schedule, family)
         if params is None:
@@ -300,4 +311,5 @@ def _first(role: str, name: str, family: Family, space: Mapping[str, Range], pla
 
 def study_schema() -> str:
     """The JSON schema of study files, for editors; kept in the repository as study.schema.json (`make schema`)."""
-    return json.dumps(StudySpec.model_json_schema(), indent=2) + "\n"
+    either: TypeAdapter[StudySpec | InitialisationStudySpec] = TypeAdapter(StudySpec | InitialisationStudySpec)
+    return json.dumps(either.json_schema(), indent=2) + "\n"

@@ -5,13 +5,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Spec(BaseModel):
+class Spec(BaseModel):
+    """Part of a study file: unknown keys and wrong types are refused."""
+
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
-class CorruptionSpec(_Spec):
+class CorruptionSpec(Spec):
     """What is wrong with the images that are trained on; FID and all other metrics compare with clean ones."""
 
     noise: float | None = None
@@ -31,7 +33,7 @@ class CorruptionSpec(_Spec):
     seed: int | None = None
 
 
-class TaskSpec(_Spec):
+class TaskSpec(Spec):
     """One training problem. What is left out comes from the named task or the default for that data."""
 
     data: str
@@ -79,7 +81,7 @@ class TaskSpec(_Spec):
     beta2: float | None = None
 
 
-class RangeSpec(_Spec):
+class RangeSpec(Spec):
     """Where a parameter is searched."""
 
     low: float
@@ -88,7 +90,7 @@ class RangeSpec(_Spec):
     """Search on a log scale; the family's own choice if left out."""
 
 
-class ScheduleSpec(_Spec):
+class ScheduleSpec(Spec):
     """What varies."""
 
     family: str
@@ -101,7 +103,7 @@ class ScheduleSpec(_Spec):
     """Parameter -> range, or a number to hold it there. The family's own ranges otherwise."""
 
 
-class ResourcesSpec(_Spec):
+class ResourcesSpec(Spec):
     """What one trial occupies."""
 
     cpu: Annotated[float, Field(gt=0)] = 1
@@ -109,7 +111,7 @@ class ResourcesSpec(_Spec):
     """Share of a GPU; 0 trains on the CPU."""
 
 
-class SearchSpec(_Spec):
+class SearchSpec(Spec):
     """How it is searched."""
 
     trials: Annotated[int, Field(ge=1, le=100_000)]
@@ -128,7 +130,7 @@ class SearchSpec(_Spec):
     """Train a candidate on one task and seed after the other, and stop it once it is clearly worse than the best."""
 
 
-class ValidationSpec(_Spec):
+class ValidationSpec(Spec):
     """Who wins: the best trials again, on fresh seeds and on tasks that the search has not seen."""
 
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]
@@ -139,17 +141,19 @@ class ValidationSpec(_Spec):
     """Trials that are trained again, besides the reference."""
 
 
-class TrackingSpec(_Spec):
+class TrackingSpec(Spec):
     """Where numbers go."""
 
     uri: str | None = None
     """MLflow tracking URI; MLFLOW_TRACKING_URI, or else an SQLite file in the output folder, if left out."""
 
 
-class StudySpec(_Spec):
+class StudySpec(Spec):
     """A study file."""
 
     format: Literal["metaopt.study/1"] = "metaopt.study/1"
+    kind: Literal["schedule"] = "schedule"
+    """What is searched for; `initialisation` has keys of its own."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     """Letters, digits, dots, dashes and underscores; also the name of the MLflow experiment."""
     description: str = ""

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metaopt.gan import Task
 from metaopt.meta import TrainingId
+from metaopt.search.problems import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainings:
     """The trainings of every candidate, in order: each task with each seed."""
 
-    tasks: Sequence[Task]
+    tasks: Sequence[Problem]
     seeds: Sequence[int]
 
     def __len__(self) -> int:
@@ -21,7 +21,7 @@ class Trainings:
         """Name of the task, and seed."""
         return self.task(index).name, self.seeds[index % len(self.seeds)]
 
-    def task(self, index: int) -> Task:
+    def task(self, index: int) -> Problem:
         """The task of a training."""
         return self.tasks[index // len(self.seeds)]
 

@@ -2,25 +2,27 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from metaopt.errors import StorageError
 from metaopt.gan import LOSSES
+from metaopt.meta.maml import Initialisation, save_initialisation
 from metaopt.schedules import ScheduleArtifact, save_schedule
-from metaopt.search.folder import grid_name, trial_folder, trial_uid
+from metaopt.search.folder import START, grid_name, trial_folder, trial_uid
+from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.optuna_space import Proposal, Verdict
+from metaopt.search.problems import AnyRecord
 from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
 from metaopt.tracking import Point, Status, Tracker
-from metaopt.training import Record
 
 
 class TrialRuns:
     """The traces of all trials of a study. Every method may raise StorageError when the disk is full."""
 
-    def __init__(self, study: Study, folder: Path, trainings: Trainings, tracker: Tracker) -> None:
+    def __init__(self, study: AnyStudy, folder: Path, trainings: Trainings, tracker: Tracker) -> None:
         """`folder` is the study's; nothing is written yet."""
         self._study, self._folder, self._trainings, self._tracker = study, folder, trainings, tracker
 
@@ -37,7 +39,7 @@ class TrialRuns:
             tags={"metaopt.number": str(proposal.number), "metaopt.schedule": proposal.name},
         )
 
-    def log(self, number: int, records: Mapping[int, Sequence[Record]]) -> None:
+    def log(self, number: int, records: Mapping[int, Sequence[AnyRecord]]) -> None:
         """Add the curves of new records, by number of the training."""
         now_ms = time.time_ns() // 1_000_000
         points = [
@@ -63,15 +65,22 @@ class TrialRuns:
             raise StorageError(f"{path} could not be written: {error.strerror}.") from error
         self._tracker.log_artifact(self._uid(number), path, "samples")
 
-    def keep_schedule(self, number: int, params: Mapping[str, float], value: float) -> None:
+    def keep_start(self, number: int, start: Initialisation, value: float) -> None:
+        """Keep the start that a trial has learned, with its score."""
+        origin: dict[str, str | int] = {"study": self._study.name, "trial": number, "trial_uid": self._uid(number)}
+        scored = replace(start, score=value, provenance={**start.provenance, **origin})
+        path = save_initialisation(scored, trial_folder(self._folder, number) / START)
+        self._tracker.log_artifact(self._uid(number), path)
+
+    def keep_schedule(self, study: Study, number: int, params: Mapping[str, float], value: float) -> None:
         """Keep the trial's schedule, with its score."""
         schedule = ScheduleArtifact(
-            family=self._study.family.name,
+            family=study.family.name,
             params=params,
-            ideal_d_loss=LOSSES[self._study.tasks[0].loss].ideal_d_loss,
-            trained_on=tuple(task.name for task in self._study.tasks),
+            ideal_d_loss=LOSSES[study.tasks[0].loss].ideal_d_loss,
+            trained_on=tuple(task.name for task in study.tasks),
             score=value,
-            provenance={"study": self._study.name, "trial": number, "trial_uid": self._uid(number)},
+            provenance={"study": study.name, "trial": number, "trial_uid": self._uid(number)},
         )
         path = save_schedule(schedule, trial_folder(self._folder, number) / "schedule.json")
         self._tracker.log_artifact(self._uid(number), path)
@@ -92,6 +101,6 @@ class TrialRuns:
 _NOT_LOGGED = ("iteration", "progress", "d_updates", "g_updates", "outcome", "reason", "warning", "wall_s")
 
 
-def _metrics(record: Record) -> dict[str, float]:
+def _metrics(record: AnyRecord) -> dict[str, float]:
     values: dict[str, Any] = asdict(record)
     return {key: float(value) for key, value in values.items() if key not in _NOT_LOGGED and value is not None}
