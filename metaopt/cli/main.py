@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from metaopt.cli import data, doctor, evaluate, export, report, search, show, train, ui
+from metaopt.cli import adapt, data, doctor, evaluate, export, report, search, show, train, ui
 from metaopt.errors import ConfigError, MetaoptError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 for command in (
     search.search,
     train.train,
+    adapt.adapt,
     evaluate.evaluate,
     report.report,
     export.export,
