@@ -22,6 +22,43 @@ def tiny_study(**changes: Any) -> dict[str, Any]:
     return study | changes
 
 
+def tiny_initialisation(**changes: Any) -> dict[str, Any]:
+    """A study of starts whose trials take a fraction of a second: digits, 4 outer iterations."""
+    study: dict[str, Any] = {
+        "kind": "initialisation",
+        "name": "tiny_init",
+        "episodes": {
+            "size": 8,
+            "shots": 5,
+            "query": 10,
+            "batch": 4,
+            "train": [{"data": "digits", "classes": "0-6"}],
+            "validation": [{"data": "digits", "classes": [7, 8]}],
+        },
+        "networks": {"width": 8, "z_dim": 4},
+        "learning": {"iterations": 4, "meta_batch": 2, "adapt_steps": 5, "n_samples": 30},
+        "inner": {
+            "steps": {"low": 2, "high": 4},
+            "ranges": {
+                "lr_g": {"low": 1e-3, "high": 0.3},
+                "lr_d": {"low": 1e-3, "high": 0.3},
+                "update_ratio": 1,
+            },
+        },
+        "reference": {
+            "algorithm": "joint",
+            "outer_lr": 1e-3,
+            "inner_steps": 2,
+            "lr_g": 1e-3,
+            "lr_d": 1e-3,
+            "update_ratio": 1,
+        },
+        "evaluations": 2,
+        "search": {"trials": 4, "seed": 1, "sampler": "random"},
+    }
+    return study | changes
+
+
 def write_study(folder: Path, content: Mapping[str, Any], name: str = "study.yaml") -> Path:
     """Save a study as YAML."""
     path = folder / name

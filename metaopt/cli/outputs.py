@@ -1,6 +1,7 @@
 """What a finished search leaves behind and says."""
 
 import json
+import math
 import shlex
 import shutil
 import sys
@@ -15,6 +16,7 @@ from metaopt.analysis.figures import draw_samples, draw_schedules
 from metaopt.analysis.leaderboard import leaderboard
 from metaopt.errors import MetaoptError
 from metaopt.gan import Task
+from metaopt.meta.objective import log_fid
 from metaopt.metrics import small_sample_warning
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.export import artifact, best_trial, mlflow_runs, study_in
@@ -29,6 +31,8 @@ from metaopt.training.resources import floor, resources
 
 SCHEDULE = "best_schedule.json"
 _SHOWN = 10
+_FIDS_SHOWN = 4
+"""FIDs in a row of the leaderboard; more of them would push the schedules out of a terminal."""
 
 
 def write_outputs(folder: Path, study: Study, rows: Sequence[TrialRow]) -> list[Path]:
@@ -94,8 +98,9 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
     places = {number: place for place, number in enumerate(leaderboard(rows)["trial"], start=1)}
     shown = [row for row in rows if row.verdict and (places[row.number] <= _SHOWN or row.name)]
     table = Table(title="Leaderboard (score: ln FID / reference FID over the tasks; lower is better)")
-    for name in ("#", "trial", "score", "FID"):
-        table.add_column(name, justify="right", no_wrap=True)
+    many = any(row.verdict and len(row.verdict.fids) > _FIDS_SHOWN for row in shown)
+    for name in ("#", "trial", "score", "geometric mean of FIDs" if many else "FID"):
+        table.add_column(name, justify="right", no_wrap=name != "geometric mean of FIDs")
     table.add_column("schedule")
     for row in sorted(shown, key=lambda row: places[row.number]):
         table.add_row(str(places[row.number]), str(row.number), *_result(row), _schedule(row, varied))
@@ -137,7 +142,10 @@ def _result(row: TrialRow) -> tuple[str, str]:
         return "", ""
     score = "" if row.verdict.score is None else f"{row.verdict.score:+.3f}"
     counts = row.verdict.status in ("finished", "collapsed")
-    return score if counts else row.verdict.status, " ".join(f"{fid:.1f}" for fid in row.verdict.fids.values())
+    fids = list(row.verdict.fids.values())
+    if len(fids) > _FIDS_SHOWN:
+        fids = [math.exp(math.fsum(map(log_fid, fids)) / len(fids))]
+    return score if counts else row.verdict.status, " ".join(f"{fid:.1f}" for fid in fids)
 
 
 def _varied(rows: Sequence[TrialRow]) -> set[str]:

@@ -75,7 +75,10 @@ AnyStudy = Study | InitialisationStudy
 def load_any_study(source: str, overrides: Sequence[str] = ()) -> AnyStudy:
     """A study of either kind, by name or path; ConfigError as of `load_study`."""
     document, where, name = read_study(source, overrides)
-    if not isinstance(document.content, dict) or document.content.get("kind") != KIND:
+    kind = document.content.get("kind", "schedule") if isinstance(document.content, dict) else "schedule"
+    if kind not in (KIND, "schedule"):
+        raise ConfigError(f"{place(where, ('kind',), name)}: `kind` must be schedule or {KIND}, but got {kind!r}.")
+    if kind != KIND:
         return load_study(source, overrides)
     return _study(validated(InitialisationStudySpec, document, where, name), where, name)
 

@@ -1,11 +1,12 @@
 """The studies in search_spaces/."""
 
+from metaopt.search.initialisation_study import load_any_study
 from metaopt.search.study import load_study, names_of_studies
 
 
 def test_each_can_be_run_by_its_name() -> None:
-    assert {"smoke", "transfer_static"} <= set(names_of_studies())
-    assert [load_study(name).name for name in names_of_studies()] == names_of_studies()
+    assert {"smoke", "transfer_static", "init_characters"} <= set(names_of_studies())
+    assert [load_any_study(name).name for name in names_of_studies()] == names_of_studies()
 
 
 def test_those_that_are_compared_have_the_same_tasks_and_trials() -> None:

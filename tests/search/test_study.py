@@ -13,7 +13,7 @@ from metaopt.schedules import ScheduleArtifact, load_schedule, save_schedule
 from metaopt.search import study as study_module
 from metaopt.search import yaml_file
 from metaopt.search.search import opened
-from metaopt.search.study import load_study, names_of_studies, study_schema
+from metaopt.search.study import load_study, study_schema
 
 SMALL = """\
 name: small
@@ -42,12 +42,6 @@ def test_defaults(tmp_path: Path) -> None:
     assert study.reference.params == {"lr_g": 2e-4, "lr_d": 2e-4, "update_ratio": 1.0}
     assert study.space["lr_g"].log
     assert (study.space["lr_g"].low, study.space["lr_g"].high) == (1e-5, 1e-2)
-
-
-def test_every_shipped_study_can_be_read() -> None:
-    assert "smoke" in names_of_studies()
-    for name in names_of_studies():
-        assert load_study(name).name == name
 
 
 @pytest.mark.parametrize(
