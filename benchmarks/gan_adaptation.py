@@ -10,7 +10,8 @@ each adapts to 5, 25 and 100 images of classes never seen (six characters, two d
 the same images and noise (paired). 0 iterations is the start itself; an adaptation that diverges counts as that.
 
 Starts: from scratch; joint (a GAN trained on all of the training images with metaopt's `static` schedule, then
-fine-tuned); freeze_d (the same with the lower half of D frozen, Mo et al. 2020); maml, fomaml, reptile, meta_sgd.
+fine-tuned); freeze_d (the same with the lower half of D frozen, Mo et al. 2020); maml, fomaml, reptile, meta_sgd from
+random weights; fomaml_after_joint and reptile_after_joint from the jointly trained ones.
 Pretraining takes as many updates as all inner loops of a meta-learned start have together, and runs again are cheap:
 what was learned is kept in OUT/starts.
 """
@@ -54,11 +55,12 @@ SPEC = PairSpec(
     network="mlp", size=12, channels=1, width=64, z_dim=16, norm_g="none", norm_d="none", spectral_norm=False
 )
 LOSS, R1, BATCH, META_BATCH, STEPS, N_SAMPLES, PER_GROUP = "non_saturating", 0.05, 16, 4, 10, 250, 1000
-INNER_LRS, ADAM_LRS = (0.03, 0.1), (1e-3, 3e-3, 1e-2)
+INNER_LRS, ADAM_LRS = (0.03, 0.1, 0.3), (1e-3, 3e-3, 1e-2)
 LADDER, SHOTS = (10, 50, 200), (5, 25, 100)
 CHOICE = {"shots": 25, "steps": 50}
 META = ("maml", "fomaml", "reptile", "meta_sgd")
-STARTS = ("scratch", "joint", "freeze_d", *META)
+AFTER = "_after_joint"
+STARTS = ("scratch", "joint", "freeze_d", *META, f"fomaml{AFTER}", f"reptile{AFTER}")
 SHOWN = 8
 
 
@@ -123,13 +125,13 @@ def unseen_sets(spec: str) -> list[Group]:
     ]
 
 
-def meta_learned(name: str, lr: float, iterations: int, groups: Sequence[Group], seed: int) -> Start:
-    """A start by one of the algorithms, with images of 5 to 50 an episode."""
+def meta_learned(name: str, lr: float, first: Weights, iterations: int, groups: Sequence[Group], seed: int) -> Start:
+    """A start by one of the algorithms, from `first` on, with images of 5 to 50 an episode."""
     training = MetaTraining(
         stacked(players(), META_BATCH),
-        pair_weights(pair()),
+        first,
         inner(lr),
-        find_algorithm(name),
+        find_algorithm(name.removesuffix(AFTER)),
         lr=1e-3,
         iterations=iterations,
         beta1=0.5,
@@ -176,12 +178,13 @@ def starts(name: str, asked: argparse.Namespace, groups: Sequence[Group]) -> lis
     """All that could be chosen for a start; kept in a file once learned."""
     if name == "scratch":
         return [Start(weights=pair_weights(pair()), lr=lr) for lr in ADAM_LRS]
+    joint = kept(asked, "joint", lambda: {"weights": jointly_trained(_passes(asked), groups, asked.seed)})["weights"]
     if name in ("joint", "freeze_d"):
-        weights = kept(asked, "joint", lambda: {"weights": jointly_trained(_passes(asked), groups, asked.seed)})
-        return [Start(weights=weights["weights"], lr=lr, frozen=name == "freeze_d") for lr in ADAM_LRS]
+        return [Start(weights=joint, lr=lr, frozen=name == "freeze_d") for lr in ADAM_LRS]
+    first = joint if name.endswith(AFTER) else pair_weights(pair())
     found = []
     for lr in INNER_LRS:
-        content = kept(asked, f"{name}-{lr:g}", lambda lr=lr: _content(name, lr, asked, groups))
+        content = kept(asked, f"{name}-{lr:g}", lambda lr=lr: _content(name, lr, first, asked, groups))
         rates = None if content["rates"] is None else Rates(values=content["rates"])
         found.append(Start(weights=content["weights"], rates=rates, how="sgd", lr=lr))
         found += [Start(weights=content["weights"], lr=adam_lr) for adam_lr in ADAM_LRS]
@@ -193,8 +196,10 @@ def _passes(asked: argparse.Namespace) -> int:
     return int(asked.iterations) * META_BATCH * STEPS
 
 
-def _content(name: str, lr: float, asked: argparse.Namespace, groups: Sequence[Group]) -> dict[str, Weights | None]:
-    start = meta_learned(name, lr, asked.iterations, groups, asked.seed)
+def _content(
+    name: str, lr: float, first: Weights, asked: argparse.Namespace, groups: Sequence[Group]
+) -> dict[str, Weights | None]:
+    start = meta_learned(name, lr, first, asked.iterations, groups, asked.seed)
     rates = None if start.rates is None else start.rates.values  # noqa: PD011 (no pandas here)
     return {"weights": start.weights, "rates": rates}
 

@@ -62,7 +62,8 @@ def measured(images: Tensor, against: Target, random: torch.Generator) -> Adapta
         return AdaptationMeasures(fid=torch.nan, kid=torch.nan, coverage=torch.nan, memorisation=torch.nan)
     found = evaluate([to_uint8(images)], against.reference, against.extractor, _METRICS, random)
     near, usual = _nearest(to_uint8(images), against.support), against.usual
-    return AdaptationMeasures(fid=found["fid"], kid=found["kid"], coverage=found["coverage"], memorisation=near / usual)
+    memorisation = near / usual if usual else torch.nan
+    return AdaptationMeasures(fid=found["fid"], kid=found["kid"], coverage=found["coverage"], memorisation=memorisation)
 
 
 def _nearest(images: Tensor, support: Tensor) -> float:
