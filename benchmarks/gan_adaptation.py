@@ -125,7 +125,7 @@ def unseen_sets(spec: str) -> list[Group]:
     ]
 
 
-def meta_learned(name: str, lr: float, first: Weights, iterations: int, groups: Sequence[Group], seed: int) -> Start:
+def meta_learned(name: str, lr: float, first: Weights, groups: Sequence[Group], *, iterations: int, seed: int) -> Start:
     """A start by one of the algorithms, from `first` on, with images of 5 to 50 an episode."""
     training = MetaTraining(
         stacked(players(), META_BATCH),
@@ -199,7 +199,7 @@ def _passes(asked: argparse.Namespace) -> int:
 def _content(
     name: str, lr: float, first: Weights, asked: argparse.Namespace, groups: Sequence[Group]
 ) -> dict[str, Weights | None]:
-    start = meta_learned(name, lr, first, asked.iterations, groups, asked.seed)
+    start = meta_learned(name, lr, first, groups, iterations=asked.iterations, seed=asked.seed)
     rates = None if start.rates is None else start.rates.values  # noqa: PD011 (no pandas here)
     return {"weights": start.weights, "rates": rates}
 
