@@ -11,7 +11,6 @@ from metaopt.gan import Corruption, PairSpec, load_dataset
 from metaopt.gan.datasets import absolute_spec
 from metaopt.meta import Objective
 from metaopt.meta.maml import find_algorithm
-from metaopt.meta.maml.meta_run import OWN_PARAMS
 from metaopt.meta.maml.meta_task import GroupSpec, MetaTask
 from metaopt.schedules import Family, NamedSchedule, find_family
 from metaopt.search.initialisation_spec import GroupsSpec, InitialisationStudySpec
@@ -194,8 +193,3 @@ def _groups(spec: GroupsSpec) -> GroupSpec:
         low, _, high = classes.partition("-")
         return GroupSpec(data=data, classes=tuple(range(int(low), int(high) + 1)))
     return GroupSpec(data=data, classes=tuple(classes))
-
-
-def schedule_params(params: Mapping[str, Any]) -> dict[str, float]:
-    """Those of the inner loop's schedule."""
-    return {name: value for name, value in params.items() if name not in OWN_PARAMS}

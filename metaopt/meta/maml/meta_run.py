@@ -1,6 +1,5 @@
 """One start being learned, as a generator that yields records: the counterpart of a training of one GAN."""
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,23 +11,22 @@ from torch import Tensor
 
 from metaopt.errors import ConfigError
 from metaopt.gan import LOSSES, to_uint8
-from metaopt.meta.maml.adaptation import AdaptationMeasures, Follow, Target, followed, measured, target
+from metaopt.meta.maml.adaptation import Follow
 from metaopt.meta.maml.algorithms import find_algorithm
-from metaopt.meta.maml.games import Round, game_players, images_of, pair_weights
-from metaopt.meta.maml.groups import draw, image_episode, rounds_of, stack_rounds
+from metaopt.meta.maml.games import Round, game_players, pair_weights
+from metaopt.meta.maml.groups import image_episode
 from metaopt.meta.maml.initialisation import Initialisation
-from metaopt.meta.maml.inner import Episode, Inner, Weights, stacked
+from metaopt.meta.maml.inner import Episode, Inner, stacked
 from metaopt.meta.maml.learning import MetaTraining
+from metaopt.meta.maml.meta_judging import DRAWS, Candidate, cases, generated, generator, judged
 from metaopt.meta.maml.meta_task import MetaTask, heads_only, meta_groups
-from metaopt.meta.objective import log_fid
-from metaopt.metrics import find_features
 from metaopt.schedules import Signals, build_schedule
 from metaopt.training import Outcome
 
 RECORDS_PER_EVALUATION = 10
 OWN_PARAMS = ("algorithm", "outer_lr", "inner_steps")
 """Parameters of a run besides those of the inner loop's schedule."""
-_DRAWS, _SHOWN, _MEMORY = 2, 8, 0.9
+_SHOWN, _MEMORY = 8, 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +66,6 @@ class MetaRecord:
         return asdict(self) | {"outcome": None if self.outcome is None else str(self.outcome)}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Case:
-    """An adaptation that a start is judged by."""
-
-    group: str
-    support: Tensor
-    rounds: list[Round]
-    z: Tensor
-    target: Target
-
-
 class MetaRun:
     """Everything of one run that changes. `run` advances it."""
 
@@ -113,7 +100,6 @@ class MetaRun:
             beta1=0.5,
         )
         self._outer = self._training.run(self._episodes())
-        self._cases: list[_Case] = []
         self._means: dict[str, float] = {}
         self.n_records = 0
         self.finding: tuple[Outcome, str] | None = None
@@ -138,9 +124,9 @@ class MetaRun:
 
     def sample(self, n: int) -> Tensor:
         """At most `n` >= 24 images, uint8, in rows of eight: images adapted to, before, and after, group by group."""
-        shown = self._judged_by()[::_DRAWS][: n // (3 * _SHOWN)]
+        shown = cases(self.task)[::DRAWS][: n // (3 * _SHOWN)]
         parts = []
-        before, after = (self._generated(shown, steps) for steps in (0, self.task.adapt_steps))
+        before, after = (generated(self._candidate(), shown, adapted=adapted) for adapted in (False, True))
         for case, *made in zip(shown, before, after, strict=True):
             support = case.support[torch.arange(_SHOWN) % len(case.support)]
             parts += [support, *(to_uint8(images[:_SHOWN].nan_to_num()) for images in made)]
@@ -171,7 +157,7 @@ class MetaRun:
         return Inner(schedule=build_schedule(self.family, schedule), steps=steps)
 
     def _episodes(self) -> Iterator[Sequence[Episode[Round]]]:
-        random = _generator(f"episodes {self.seed}")
+        random = generator(f"episodes {self.seed}")
         groups, shots = meta_groups(self.task).train, self.task.episode(self._steps)
         while True:
             yield [image_episode(groups, shots, self.task.meta_batch, random)]
@@ -188,7 +174,7 @@ class MetaRun:
             }
 
     def _record(self, progress: float, *, evaluate: bool) -> MetaRecord:
-        measures = self._measures() if evaluate and self.healthy else {}
+        measures = judged(self._candidate(), cases(self.task)) if evaluate and self.healthy else {}
         if not math.isfinite(measures.get("fid", 0.0)):
             self.finding, measures = (Outcome.DIVERGED, "non-finite samples"), {}
         schedule = self._inner(self._steps).schedule
@@ -210,69 +196,12 @@ class MetaRun:
             wall_s=time.perf_counter() - self._started,
         )
 
-    def _measures(self) -> dict[str, Any]:
-        """Means over all adaptations; one that diverges counts as its start."""
-        cases = self._judged_by()
-        before, after = (
-            [self._measured(images, case) for images, case in zip(self._generated(cases, steps), cases, strict=True)]
-            for steps in (0, self.task.adapt_steps)
+    def _candidate(self) -> Candidate:
+        return Candidate(
+            pair=self._pair,
+            players=self._players,
+            weights=self._training.weights,
+            rates=self._training.rates,
+            inner=self._inner(self.task.adapt_steps),
+            how=self.how,
         )
-        after = [new if math.isfinite(new.fid) else old for old, new in zip(before, after, strict=True)]
-        lost = sum(new is old for old, new in zip(before, after, strict=True))
-        return {
-            "fid": _geometric_mean([one.fid for one in after]),
-            "kid": _mean([one.kid for one in after]),
-            "coverage": _mean([one.coverage for one in after]),
-            "memorisation": _mean([one.memorisation for one in after]),
-            "start_fid": _geometric_mean([one.fid for one in before]),
-            "warning": f"adaptation diverged: {lost} of {len(cases)}" if lost else "",
-        }
-
-    def _measured(self, images: Tensor, case: _Case) -> AdaptationMeasures:
-        return measured(images, case.target, _generator("kid"))
-
-    def _generated(self, cases: Sequence[_Case], steps: int) -> list[Tensor]:
-        """Images of each case's adapted generator (n_samples, C, H, H), all adapted side by side."""
-        n = len(cases)
-        now: Weights = {
-            player: {name: w.detach().expand(n, *w.shape) for name, w in of.items()}
-            for player, of in self._training.weights.items()
-        }
-        if steps:
-            rounds = stack_rounds([case.rounds for case in cases])
-            stack = stacked(self._players, n)
-            *_, now = followed(stack, now, rounds, self._inner(steps), self._training.rates, how=self.how)
-        return [
-            images_of(self._pair, {name: w[i].detach() for name, w in now["g"].items()}, case.z)
-            for i, case in enumerate(cases)
-        ]
-
-    def _judged_by(self) -> list[_Case]:
-        if not self._cases:
-            task, extractor = self.task, find_features(self.task.features)
-            shots = task.episode(task.adapt_steps)
-            for i, group in enumerate(meta_groups(task).validation):
-                for number in range(_DRAWS):
-                    random = _generator(f"judged by {i} {number}")
-                    drawn = draw(group, shots, random)
-                    rounds = rounds_of(drawn.support, shots, random)
-                    z = torch.randn(task.n_samples, task.spec.z_dim, generator=random)
-                    against = target(drawn.support, drawn.rest, extractor)
-                    self._cases.append(
-                        _Case(group=group.name, support=drawn.support, rounds=rounds, z=z, target=against)
-                    )
-        return self._cases
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _geometric_mean(fids: Sequence[float]) -> float:
-    return math.exp(_mean([log_fid(fid) for fid in fids])) if all(map(math.isfinite, fids)) else math.nan
-
-
-def _generator(purpose: str) -> torch.Generator:
-    """Independent streams per purpose."""
-    digest = hashlib.sha256(purpose.encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
