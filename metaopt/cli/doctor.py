@@ -1,24 +1,42 @@
 """`metaopt doctor`: is everything there, and if not, what to type."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated
 
 import typer
 
+from metaopt.errors import ConfigError
+
 _LEAST = {"torch": (2, 11), "ray": (2, 54), "optuna": (5, 0), "mlflow": (3, 14)}
 _PACKAGES = ("metaopt", "torch", "torchvision", "ray", "optuna", "mlflow", "pandas", "numpy")
+_ALIKE = ("ray", "torch", "optuna")  # with Python and metaopt: what the nodes of a cluster must have in common
 _LEAST_FREE_GB = 2.0
+_PATIENCE_S = 120.0
 
 
-def doctor() -> None:
+def doctor(
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="HOST:PORT", help="Ask each node of that Ray cluster for its versions."),
+    ] = None,
+) -> None:
     """Check versions, devices, Ray, MLflow and the disk; say what is wrong and what to type.
 
-    [bold]Example[/bold]
+    With --address, the cluster takes the place of a Ray of this machine: each of its nodes must have the versions of
+    Python, ray, torch, optuna and metaopt that are installed here.
+
+    [bold]Examples[/bold]
 
       metaopt doctor
+      metaopt doctor --address 10.0.0.5:6379
     """
+    checks = dict(_CHECKS)
+    if address is not None:
+        checks["ray"] = partial(_cluster, *_host_and_port(address))
     failed = 0
-    for name, check in _CHECKS.items():
-        for ok, text in _tried(check):
+    for name, check in checks.items():
+        for ok, text in _tried(name, check):
             failed += not ok
             typer.echo(f"{'ok  ' if ok else 'BAD '} {name:<9} {text}")
     if failed:
@@ -29,11 +47,11 @@ def doctor() -> None:
 Finding = tuple[bool, str]
 
 
-def _tried(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _tried(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
     except Exception as error:  # a check must not keep the others from running
-        hint = _HINTS.get(check.__name__, "see the message")
+        hint = _HINTS.get(name, "see the message")
         yield False, f"{type(error).__name__}: {error}; {hint}"
 
 
@@ -83,6 +101,109 @@ def _ray() -> Iterator[Finding]:
         ray.shutdown()
 
 
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"`--address` must be HOST:PORT, as in 10.0.0.5:6379, but got {address!r}")
+    return host, int(port)
+
+
+def _cluster(host: str, port: int) -> Iterator[Finding]:
+    import logging
+    import socket
+
+    import ray
+
+    address = f"{host}:{port}"
+    # Ray takes these two for the address that other machines see, and ends the process if nothing answers there
+    called = ray.util.get_node_ip_address() if host in ("localhost", "127.0.0.1") else host.strip("[]")
+    try:
+        socket.create_connection((called, port), timeout=10).close()
+    except OSError as error:
+        yield False, f"nothing answers at {called}:{port} ({error}); type on the head: ray status"
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        yield from _differences(address)
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        yield False, _refusal(address, error)
+    finally:
+        ray.shutdown()
+
+
+def _refusal(address: str, error: Exception) -> str:
+    reason = " ".join(str(error.__cause__ or error).split())
+    if "ersion mismatch" in reason:
+        return f"{address} refuses this client: {reason}; install here what cluster/versions.env says"
+    return (
+        f"{address} refuses this client: {reason}; run this on a node of the cluster, with its token: "
+        "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE (on the head: ray get-auth-token)"
+    )
+
+
+def _differences(address: str) -> Iterator[Finding]:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    probe = _probe()
+    here = probe()
+    task = ray.remote(num_cpus=0, max_retries=0)(probe)
+    nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"]))
+    pinned = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    answers = [task.options(scheduling_strategy=pin).remote() for pin in pinned]
+    yield True, f"{len(nodes)} nodes at {address}; this client has {_listed(here)}"
+    for node, answer in zip(nodes, answers, strict=True):
+        name = f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+        try:
+            there = ray.get(answer, timeout=_PATIENCE_S)
+        except ray.exceptions.RayError as error:
+            reason = " ".join(str(error).split())[:200]
+            yield False, f"{name} ran no task: {reason}; see its logs in /tmp/ray/session_latest/logs"
+            continue
+        wrong = [what for what in here if there[what].split("+")[0] != here[what].split("+")[0]]
+        for what in wrong:
+            yield False, f"{name} has {what} {there[what]}, but this client has {here[what]}; {_remedy(what, here)}"
+        if not wrong:
+            yield True, f"{name} agrees"
+
+
+def _probe() -> Callable[[], dict[str, str]]:
+    packages = _ALIKE
+
+    def versions() -> dict[str, str]:  # local, so that Ray sends it whole: the other metaopt may not have it
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        found = {"Python": platform.python_version(), "metaopt": "none"}
+        for package in packages:
+            try:
+                found[package] = version(package)
+            except PackageNotFoundError:
+                found[package] = "none"
+        try:
+            import metaopt
+
+            found["metaopt"] = str(metaopt.__version__)
+        except ImportError:
+            pass
+        return found
+
+    return versions
+
+
+def _remedy(what: str, here: dict[str, str]) -> str:
+    version = here[what].split("+")[0]
+    if what == "Python":
+        return f"start Ray there with Python {version}, as PYTHON_VERSION of cluster/versions.env says"
+    if what == "metaopt":
+        return f"type there, in a checkout of metaopt {version}: python -m pip install . (and restart Ray)"
+    return f"type there: python -m pip install '{what}=={version}' (and restart Ray)"
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{what} {version}" for what, version in versions.items())
+
+
 def _mlflow() -> Iterator[Finding]:
     import tempfile
     from pathlib import Path
@@ -113,16 +234,16 @@ def _disk() -> Iterator[Finding]:
 
     for what, path in (("here", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(path).free / 2**30
-        hint = "" if free >= _LEAST_FREE_GB else f"; at least {_LEAST_FREE_GB:g} GB are needed: {_HINTS['_disk']}"
+        hint = "" if free >= _LEAST_FREE_GB else f"; at least {_LEAST_FREE_GB:g} GB are needed: {_HINTS['disk']}"
         yield free >= _LEAST_FREE_GB, f"{free:.1f} GB free for {what} ({path}){hint}"
     yield True, f"cache of real-image statistics: {default_cache_dir()}"
 
 
 _HINTS = {
-    "_devices": "PyTorch does not start; type: python -m pip install --force-reinstall torch torchvision",
-    "_ray": "Ray does not start; end old ones with `ray stop`, or type: python -m pip install -U 'ray[tune]'",
-    "_mlflow": "MLflow does not take numbers; type: python -m pip install -U mlflow",
-    "_disk": "make room, or choose another folder with --out, TMPDIR and METAOPT_CACHE",
+    "devices": "PyTorch does not start; type: python -m pip install --force-reinstall torch torchvision",
+    "ray": "Ray does not start; end old ones with `ray stop`, or type: python -m pip install -U 'ray[tune]'",
+    "mlflow": "MLflow does not take numbers; type: python -m pip install -U mlflow",
+    "disk": "make room, or choose another folder with --out, TMPDIR and METAOPT_CACHE",
 }
 
 _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {

@@ -25,7 +25,7 @@ def judge(
         records: of those that it has done, in part if it was stopped.
         reference: of all, with the reference schedule.
         wall_s: seconds that it took.
-        lost: what was said where it lost a race.
+        lost: what was said where it was stopped.
     """
     curves = {trainings.id(i): curve(part) for i, part in records.items()}
     references = {trainings.id(i): curve(part) for i, part in reference.items()}
@@ -33,14 +33,14 @@ def judge(
     ended = outcome(list(curves.values())) if complete else None
     n = study.spec.evaluations if ended else min((len(c.fids) for c in curves.values()), default=1) - 1
     scores = [score(curves, references, k, study.objective) for k in range(1, n + 1)] if complete else []
-    if lost:  # what it has reached, for samplers that learn from pruned trials
+    if lost and not complete:  # what it has reached in its race, for samplers that learn from pruned trials
         theirs = {key: references[key] for key in curves}
         scores = [score(curves, theirs, study.spec.evaluations, study.objective)]
     reasons = [lost] if lost else []
     reasons += [f"{trainings.label(i)}: {said}" for i, part in records.items() if (said := _said(part))]
     return Verdict(
         status=str(ended) if ended else "pruned",
-        score=scores[-1] if complete and scores else None,
+        score=scores[-1] if ended and scores else None,
         scores=scores,
         fids={trainings.label(i): _final_fid(curve(part)) for i, part in records.items()},
         reason="; ".join(reasons),

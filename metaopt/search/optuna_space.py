@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import FloatDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -24,7 +25,9 @@ from metaopt.search.study import Study
 
 JOURNAL = "optuna.journal"
 _FEWEST_FOR_IMPORTANCES = 8
-_RESULT, _RAY_TRIAL, _NAME = "result", "ray_trial_id", "schedule"
+_RESULT, _RAY_TRIAL, _NAME, _PRUNED = "result", "ray_trial_id", "schedule", "pruned"
+_REDUCTION = 3
+"""Of Hyperband: one in three goes on (Li et al. 2018, section 3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +83,13 @@ class Proposals:
         """Open or create the record in `folder`; trials that a dead driver left running are proposed again."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._study_spec = study
+        self._study_spec, self.prunes = study, _prunes(study)
         self._study = optuna.create_study(
-            storage=_open(folder / JOURNAL), study_name=study.name, direction="minimize", load_if_exists=True
+            storage=_open(folder / JOURNAL),
+            study_name=study.name,
+            direction="minimize",
+            load_if_exists=True,
+            pruner=_pruner(study),
         )
         for first in study.first:
             self._study.enqueue_trial(dict(first.params), user_attrs={_NAME: first.schedule.name}, skip_if_exists=True)
@@ -106,11 +113,27 @@ class Proposals:
         trial = Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
         trial.set_user_attr(_RESULT, json.dumps(asdict(verdict)))
         for step, value in enumerate(verdict.scores, start=1):
-            trial.report(value, step)
+            if self.prunes:
+                self.pruned(number, step, value)  # those that it was not asked about count in its comparisons too
+            else:
+                trial.report(value, step)
         state = _STATES.get(verdict.status, TrialState.FAIL)
         if state is TrialState.COMPLETE and score is None:
             state = TrialState.FAIL
         self._study.tell(trial, score if state is TrialState.COMPLETE else None, state)
+
+    def pruned(self, number: int, step: int, score: float) -> bool:
+        """Whether a trial should stop at its `step`-th evaluation, where it has that score; always the same answer.
+
+        What it is compared with is in the record, so that a resumed search stops what an uninterrupted one would.
+        """
+        known = self._study.get_trials(deepcopy=False)[number]
+        trial, said = Trial(self._study, known._trial_id), f"{_PRUNED}_{step}"
+        if said not in known.user_attrs:
+            if step not in known.intermediate_values:
+                trial.report(score, step)
+            trial.set_user_attr(said, bool(trial.should_prune()))
+        return bool(self._study.get_trials(deepcopy=False)[number].user_attrs[said])
 
     @property
     def n_asked(self) -> int:
@@ -166,6 +189,22 @@ _SAMPLERS: Mapping[str, Callable[[Any, int], BaseSampler]] = {
     "gp": lambda study, seed: GPSampler(seed=seed),
     "es": _es,
 }
+
+
+def _pruner(study: AnyStudy) -> BasePruner:
+    """Optuna's own, over the evaluations of a trial."""
+    n = study.spec.evaluations
+    pruners: Mapping[str, Callable[[], BasePruner]] = {
+        "none": NopPruner,
+        "asha": lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=_REDUCTION),
+        "hyperband": lambda: HyperbandPruner(min_resource=1, max_resource=n, reduction_factor=_REDUCTION),
+        "median": MedianPruner,
+    }
+    return pruners[study.spec.search.pruner if isinstance(study, Study) else "none"]()
+
+
+def _prunes(study: AnyStudy) -> bool:
+    return isinstance(study, Study) and study.spec.search.pruner != "none"
 
 
 def read_rows(folder: Path, name: str) -> list[TrialRow]:

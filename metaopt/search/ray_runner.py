@@ -60,9 +60,9 @@ class _SessionSearcher(Searcher):
         if SLICE in result:
             self._guarded(lambda: self._session.on_slice(trial_id, result.pop(SLICE)))
 
-    def out_of_the_race(self, trial_id: str, part: Slice) -> bool:
-        """Whether a trial can no longer win, with `part` still to come in."""
-        return bool(self._guarded(lambda: self._session.out_of_the_race(trial_id, part)))
+    def to_be_stopped(self, trial_id: str, part: Slice) -> bool:
+        """Whether a trial should not go on, with `part` still to come in."""
+        return bool(self._guarded(lambda: self._session.to_be_stopped(trial_id, part)))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         result = result or {}
@@ -122,8 +122,8 @@ class _StopOnFailure(tune.Stopper):
         return self._searcher.failure is not None
 
 
-class _Racing(FIFOScheduler):
-    """Stops a trial that can no longer win; its last slice reaches the session when Tune completes it."""
+class _Stopping(FIFOScheduler):
+    """Stops a trial that should not go on; its last slice reaches the session when Tune completes it."""
 
     def __init__(self, searcher: _SessionSearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -133,7 +133,7 @@ class _Racing(FIFOScheduler):
         return object, ()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        stop = SLICE in result and self._searcher.out_of_the_race(trial.trial_id, result[SLICE])
+        stop = SLICE in result and self._searcher.to_be_stopped(trial.trial_id, result[SLICE])
         return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
 
 
@@ -199,6 +199,7 @@ def _shut_down() -> None:
 def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
     resources = study.spec.search.resources
     racing = isinstance(study, Study) and study.spec.search.racing
+    pruning = isinstance(study, Study) and study.spec.search.pruner != "none"
     n = len(session.trainings)
     plan = Plan(
         tasks=tuple(session.trainings.task(i) for i in range(n)),
@@ -215,7 +216,7 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_Racing(searcher) if racing else None,
+            scheduler=_Stopping(searcher) if racing or pruning else None,
             num_samples=-1,
             max_concurrent_trials=_n_workers(study),
             reuse_actors=True,

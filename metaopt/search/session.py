@@ -134,21 +134,41 @@ class Session:
             for i, grid in part.grids.items():
                 self._runs.keep_grid(job.number, i, len(self._grids[job_id][i]), grid)
 
-    def out_of_the_race(self, job_id: str, part: Slice) -> bool:
-        """Whether a candidate, with `part` still to be taken in, is clearly worse than the best trial so far.
+    def to_be_stopped(self, job_id: str, part: Slice) -> bool:
+        """Whether a candidate, with `part` still to be taken in, should not go on: by the study's pruner, or its race.
 
-        Paired on the trainings that it has finished. Judged whenever one has ended.
+        A race is judged whenever a training has ended, a pruner at each evaluation. Published schedules are not pruned.
         """
         job = self._jobs[job_id]
-        if job.kind == "reference" or any(new[-1].outcome is None for new in part.records.values()):
+        if job.kind == "reference":
             return False
         before = self._records[job_id]
         records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
-        best = min((row for row in self.rows() if row.state == "COMPLETE"), key=_score, default=None)
-        lost = race_lost(self.trainings, records, best)
+        lost = self._lost_race(records, part) if self._racing else self._pruned(job, records)
         if lost:
             self._lost[job_id] = lost
         return bool(lost)
+
+    @property
+    def _racing(self) -> bool:
+        return isinstance(self.study, Study) and self.study.spec.search.racing
+
+    def _lost_race(self, records: Mapping[int, list[AnyRecord]], part: Slice) -> str:
+        if any(new[-1].outcome is None for new in part.records.values()):
+            return ""
+        best = min((row for row in self.rows() if row.state == "COMPLETE"), key=_score, default=None)
+        return race_lost(self.trainings, records, best)
+
+    def _pruned(self, job: Job, records: Mapping[int, list[AnyRecord]]) -> str:
+        """What the pruner says; it is asked at the latest evaluation, where all reference trainings are there."""
+        if not self.proposals.prunes or len(self._reference) < len(self.trainings) or self.rows()[job.number].name:
+            return ""
+        reference = {i: recorded.records for i, recorded in self._reference.items()}
+        scores = judge(self.study, self.trainings, records, reference, wall_s=0.0, lost="").scores
+        step, n = len(scores), self.study.spec.evaluations
+        if not 0 < step < n or not self.proposals.pruned(job.number, step, scores[-1]):
+            return ""
+        return f"pruned at evaluation {step} of {n}, with a score of {scores[-1]:+.3f} there"
 
     def on_end(self, job_id: str, *, error: str | None = None) -> None:
         """A job is over: finished, stopped early, or broken by `error`."""

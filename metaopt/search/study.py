@@ -82,6 +82,8 @@ class Study:
         """
         left_out: Any = dict.fromkeys(("kind", "description", "tracking", "validation", "reference", "baselines"), True)
         left_out |= {"search": {"trials", "workers"}, "schedule": {"start"}}
+        if self.spec.search.pruner == "none":  # younger than studies that are known by their key
+            left_out["search"].add("pruner")
         spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -202,11 +204,26 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
 def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[..., str]) -> None:
     if all(where.low == where.high for where in space.values()):
         raise ConfigError(f"{at('schedule')}: at least one parameter must have a range to search, but all are held.")
+    if spec.search.pruner != "none":
+        _check_pruner(spec, at)
     if spec.search.racing and spec.search.sampler == "es":
         raise ConfigError(
             f"{at('search', 'racing')}: `racing` must be false for the sampler `es`, which compares its pairs on "
             "all trainings, but got true."
         )
+
+
+def _check_pruner(spec: StudySpec, at: Callable[..., str]) -> None:
+    there, pruner = at("search", "pruner"), spec.search.pruner
+    if spec.search.racing:
+        raise ConfigError(f"{there}: `pruner` must be none where `racing` is true, but got {pruner}.")
+    if spec.search.sampler == "es":
+        raise ConfigError(
+            f"{there}: `pruner` must be none for the sampler `es`, which compares its pairs on all trainings, "
+            f"but got {pruner}."
+        )
+    if spec.evaluations < 2:
+        raise ConfigError(f"{there}: `evaluations >= 2` must hold for a pruner, but got {spec.evaluations}.")
 
 
 def _validation(spec: StudySpec, tasks: Sequence[Task], at: Callable[..., str]) -> tuple[Task, ...]:

@@ -126,6 +126,9 @@ class SearchSpec(Spec):
     """Of the tasks' ln FID ratios: their mean, half their mean and half the mean of the worst ones, or the worst."""
     tail: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the tasks that are the worst ones, for `mean_tail`."""
+    pruner: Literal["none", "asha", "hyperband", "median"] = "none"
+    """Stop a candidate at an evaluation where its score is not among the best third of those seen there (`asha`;
+    `hyperband`, in brackets of different patience), or is worse than their median (`median`, from the sixth trial)."""
     racing: bool = False
     """Train a candidate on one task and seed after the other, and stop it once it is clearly worse than the best."""
 

@@ -4,54 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from studies import tiny_study, write_study
+from sessions import opened, slices, work, work_all
 
 from metaopt.errors import MetaoptError
 from metaopt.schedules import build_schedule, load_schedule
 from metaopt.search.folder import trial_folder
 from metaopt.search.jobs import Job, Slice
-from metaopt.search.optuna_space import Proposals, TrialRow
 from metaopt.search.session import Session
-from metaopt.search.study import Study, load_study
-from metaopt.tracking import NullTracker
 from metaopt.training import Training
-from metaopt.training.resources import resources
-
-
-def opened(folder: Path, trials: int = 4, *, racing: bool = False, **changes: object) -> Session:
-    search = {"trials": trials, "seed": 1, "sampler": "random", "racing": racing}
-    content = tiny_study(search=search, **changes)
-    study = load_study(str(write_study(folder, content)))
-    return Session(study, folder, hashes(study), Proposals(folder, study), NullTracker())
-
-
-def hashes(study: Study) -> list[str]:
-    return [resources(task).dataset.content_hash for task in study.tasks]
-
-
-def slices(session: Session, job: Job) -> Iterable[Slice]:
-    """What a worker would report for a job."""
-    n = session.study.spec.evaluations
-    schedule = build_schedule(job.family, job.params)
-    indices = [job.training] if job.kind == "reference" else range(len(session.trainings))
-    trainings = {i: Training(session.trainings.task(i), schedule, session.trainings.id(i)[1]) for i in indices}
-    for k in range(1, n + 1):
-        yield Slice(records={i: list(t.run(k / n)) for i, t in trainings.items()}, wall_s=0.1)
-
-
-def work(session: Session, job_id: str, job: Job) -> None:
-    for part in slices(session, job):
-        session.on_slice(job_id, part)
-    session.on_end(job_id)
-
-
-def work_all(session: Session) -> list[TrialRow]:
-    for k in range(100):
-        job = session.next_job(str(k))
-        if job is None:
-            return session.rows()
-        work(session, str(k), job)
-    raise AssertionError("the session never ended")
 
 
 def test_references_are_trained_once_and_kept_for_the_next_driver(tmp_path: Path) -> None:
@@ -165,7 +125,7 @@ def raced(session: Session, job_id: str, job: Job) -> int:
     """Work on a candidate until it is done or out; the number of trainings that it had."""
     trained = 0
     for part in stages(session, job):
-        out = session.out_of_the_race(job_id, part)
+        out = session.to_be_stopped(job_id, part)
         session.on_slice(job_id, part)
         (records,) = part.records.values()
         trained += records[-1].outcome is not None
@@ -213,6 +173,6 @@ def test_reference_and_first_candidate_run_to_their_ends(tmp_path: Path) -> None
     reference = session.next_job("r")
     assert reference is not None
     for part in slices(session, reference):
-        assert not session.out_of_the_race("r", part)
+        assert not session.to_be_stopped("r", part)
         session.on_slice("r", part)
     session.on_end("r")
