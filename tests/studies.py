@@ -48,6 +48,7 @@ def tiny_initialisation(**changes: Any) -> dict[str, Any]:
         "reference": {
             "algorithm": "joint",
             "outer_lr": 1e-3,
+            "adam_lr": 3e-3,
             "inner_steps": 2,
             "lr_g": 1e-3,
             "lr_d": 1e-3,

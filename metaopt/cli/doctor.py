@@ -125,7 +125,7 @@ def _cluster(host: str, port: int) -> Iterator[Finding]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         yield from _differences(address)
-    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+    except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         yield False, _refusal(address, error)
     finally:
         ray.shutdown()
@@ -135,10 +135,12 @@ def _refusal(address: str, error: Exception) -> str:
     reason = " ".join(str(error.__cause__ or error).split())
     if "ersion mismatch" in reason:
         return f"{address} refuses this client: {reason}; install here what cluster/versions.env says"
-    return (
-        f"{address} refuses this client: {reason}; run this on a node of the cluster, with its token: "
-        "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE (on the head: ray get-auth-token)"
-    )
+    if "InvalidAuthToken" in reason or "Token authentication" in reason:
+        return (
+            f"{address} refuses this client: the token is missing or wrong; copy the one that `ray get-auth-token` prints "
+            "on the head to a FILE of yours and type: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE"
+        )
+    return f"{address} takes no client from here: {reason[:300]}; type this on a node of the cluster"
 
 
 def _differences(address: str) -> Iterator[Finding]:

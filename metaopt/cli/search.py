@@ -120,15 +120,17 @@ def _conclude(running: "Search", study: "Study", console: "Console", again: str)
 
 def _conclude_starts(running: "Search", study: "InitialisationStudy", console: "Console", again: str) -> None:
     from metaopt.cli.outputs import print_leaderboard
-    from metaopt.cli.start_outputs import print_next_of_starts, write_start_outputs
+    from metaopt.cli.start_outputs import print_next_of_starts, print_test, write_start_outputs
 
     rows = running.session.rows()
-    for path in write_start_outputs(running.folder, study, rows):
+    outputs = write_start_outputs(running.folder, study, rows)
+    test = print_test(console, running.folder, study, rows)
+    for path in (*outputs, *([] if test is None else [test])):
         running.tracker.log_artifact(None, path)
     running.tracker.end_study(status="FINISHED", metrics={}, tags={})
     print_leaderboard(console, rows)
     _deliver(running, console)
-    print_next_of_starts(console, running.folder, study, again)
+    print_next_of_starts(console, running.folder, study, rows, again)
 
 
 def _deliver(running: "Search", console: "Console") -> None:

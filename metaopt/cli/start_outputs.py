@@ -13,6 +13,9 @@ from metaopt.search.export import best_trial, export_start
 from metaopt.search.folder import grid_name, trial_folder
 from metaopt.search.initialisation_study import InitialisationStudy
 from metaopt.search.optuna_space import TrialRow
+from metaopt.search.unseen import FILE as TEST
+from metaopt.search.unseen import judged_on_unseen
+from metaopt.search.winner import REFERENCE
 
 FILE = "best_initialisation.safetensors"
 
@@ -41,9 +44,33 @@ def write_start_outputs(folder: Path, study: InitialisationStudy, rows: Sequence
     ]
 
 
-def print_next_of_starts(console: Console, folder: Path, study: InitialisationStudy, again: str) -> None:
+def print_test(console: Console, folder: Path, study: InitialisationStudy, rows: Sequence[TrialRow]) -> Path | None:
+    """The best start against the reference on the groups of `test`, where the study has any; the file it is in."""
+    best, (task,) = best_trial(folder, rows), study.tasks
+    if best is None or not task.test:
+        return None
+    if best.number == REFERENCE:
+        console.print("The reference is the best: there is nothing to test.")
+        return None
+    found = judged_on_unseen(folder, task, best.number)
+    ratio = found.ratio
+    console.print(
+        f"On {len(found.groups)} unseen groups, trial {best.number} against the reference: ln FID ratio "
+        f"{ratio.estimate:+.3f} ({ratio.low:+.3f} to {ratio.high:+.3f}), KID {found.kid:.3g} against "
+        f"{found.reference_kid:.3g}",
+        highlight=False,
+    )
+    return folder / TEST
+
+
+def print_next_of_starts(
+    console: Console, folder: Path, study: InitialisationStudy, rows: Sequence[TrialRow], again: str
+) -> None:
     """Where things are, and what to type next; `again` as of `search_command`."""
     start = folder / FILE
+    if best_trial(folder, rows) is None:
+        console.print(f"No trial has a score. {folder}/leaderboard.csv says how each ended.", highlight=False)
+        return
     console.print(
         f"""
 {start}   the best start

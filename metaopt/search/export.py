@@ -85,7 +85,7 @@ def export_start(folder: Path, number: int | None = None) -> Initialisation:
     row = _chosen(folder, manifest, read_rows(folder, manifest.name), number)
     start = load_initialisation(trial_folder(folder, row.number) / START)
     origin = _provenance(manifest, row, mlflow_runs(folder, manifest))
-    return replace(start, provenance={**start.provenance, **origin})
+    return replace(start, provenance={**origin, **start.provenance})
 
 
 def _chosen(folder: Path, manifest: Manifest, rows: Sequence[TrialRow], number: int | None) -> TrialRow:

@@ -12,8 +12,9 @@ from typing import Any
 
 import metaopt
 from metaopt.errors import ConfigError, StorageError
-from metaopt.search.initialisation_study import KIND, AnyStudy
+from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.problems import Problem
+from metaopt.search.study import KIND
 
 MANIFEST = "study.json"
 _TEMPORARY = f"{MANIFEST}.tmp"

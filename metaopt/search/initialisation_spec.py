@@ -25,6 +25,8 @@ class EpisodesSpec(Spec):
     """What is learned on."""
     validation: Annotated[list[GroupsSpec], Field(min_length=1)]
     """What trials are judged on; it shares no images with `train`."""
+    test: list[GroupsSpec] = Field(default=[])
+    """What the best trial is compared with the reference on, once, at the end; it shares no images with the others."""
     size: int
     """Width and height of the images in pixels."""
     channels: Literal[1, 3] = 1
@@ -107,9 +109,11 @@ class InitialisationStudySpec(Spec):
     inner: InnerSpec = InnerSpec()
     outer_lr: float | RangeSpec = RangeSpec(low=1e-4, high=1e-2)
     """Learning rate of the outer Adam, searched on a log scale."""
+    adam_lr: float | RangeSpec = RangeSpec(low=3e-4, high=3e-2)
+    """Learning rate of both players where Adam adapts them (`joint`), in place of the inner schedule's, likewise."""
     reference: dict[str, float | str]
-    """The trial that scores are relative to: `algorithm`, `outer_lr`, `inner_steps` and each parameter of the inner
-    schedule."""
+    """The trial that scores are relative to: `algorithm`, `outer_lr`, `adam_lr`, `inner_steps` and each parameter of
+    the inner schedule."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of first weights and episodes; the same for all trials."""
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 3

@@ -14,12 +14,10 @@ from metaopt.meta.maml import find_algorithm
 from metaopt.meta.maml.meta_task import GroupSpec, MetaTask
 from metaopt.schedules import Family, NamedSchedule, find_family
 from metaopt.search.initialisation_spec import GroupsSpec, InitialisationStudySpec
-from metaopt.search.study import FirstTrial, Located, Range, Study, load_study, read_study, searched
+from metaopt.search.study import KIND, FirstTrial, Located, Range, Study, load_study, read_study, searched
 from metaopt.search.study_spec import RangeSpec
 from metaopt.search.validation import place, validated
 from metaopt.search.yaml_file import Path as YamlPath
-
-KIND = "initialisation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,10 @@ def _study(spec: InitialisationStudySpec, where: Mapping[YamlPath, str], name: s
     with Located(at("inner", "family")):
         family = find_family(spec.inner.family)
     space = _space(spec, family, at)
-    if all(isinstance(one, Range) and one.low == one.high for one in space.values()):
+    if spec.search.resources.gpu:
+        there = at("search", "resources", "gpu")
+        raise ConfigError(f"{there}: starts are learned on the CPU, so that `gpu` must be 0, but got a share of one.")
+    if all(_held(one) for one in space.values()):
         raise ConfigError(f"{at('inner')}: at least one parameter must have a range to search, but all are held.")
     with Located(at("episodes")):
         task = _task(spec)
@@ -111,12 +112,19 @@ def _space(spec: InitialisationStudySpec, family: Family, at: Callable[..., str]
             space[key] = searched(family, key, value)
     space["algorithm"] = Choice(names=tuple(dict.fromkeys(spec.algorithms)))
     space["outer_lr"] = _own_range(spec.outer_lr, at("outer_lr"), log=True)
+    space["adam_lr"] = _own_range(spec.adam_lr, at("adam_lr"), log=True)
     space["inner_steps"] = _own_range(spec.inner.steps, at("inner", "steps"), log=False)
     return space
 
 
+def _held(one: Range | Choice) -> bool:
+    return len(one.names) == 1 if isinstance(one, Choice) else one.low == one.high
+
+
 def _own_range(value: float | RangeSpec, there: str, *, log: bool) -> Range:
     """Of a rate (log) or of a whole number."""
+    if isinstance(value, RangeSpec) and value.log not in (None, log):
+        raise ConfigError(f"{there}: `log` must be {str(log).lower()} or left out there, but got {value.log!r}.")
     low, high = (value.low, value.high) if isinstance(value, RangeSpec) else (float(value), float(value))
     least = 0.0 if log else 1.0
     whole = log or (low.is_integer() and high.is_integer())
@@ -155,6 +163,7 @@ def _task(spec: InitialisationStudySpec) -> MetaTask:
         name="adapted",
         train=tuple(_groups(one) for one in episodes.train),
         validation=tuple(_groups(one) for one in episodes.validation),
+        test=tuple(_groups(one) for one in episodes.test),
         spec=PairSpec(
             network=networks.network,
             size=episodes.size,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaopt.errors import MetaoptError, StorageError
+from metaopt.errors import ArtifactError, MetaoptError, StorageError
 from metaopt.meta.maml import Initialisation, load_initialisation, save_initialisation
 from metaopt.meta.reference import Recorded, find, store, training_key
 from metaopt.search.folder import references
@@ -23,6 +23,7 @@ from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
 from metaopt.search.trial_runs import TrialRuns
 from metaopt.tracking import Tracker
+from metaopt.training import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class Session:
             )
             for i in range(len(self.trainings))
         ]
-        self._reference = {i: found for i, key in enumerate(self._keys) if (found := find(references(folder), key))}
+        self._reference = {i: found for i in range(len(self.trainings)) if (found := self._kept_reference(i))}
         self._untaken = [i for i in range(len(self.trainings)) if i not in self._reference]
         self._jobs: dict[str, Job] = {}
         self._records: dict[str, dict[int, list[AnyRecord]]] = {}
@@ -83,6 +84,17 @@ class Session:
         for row in self.rows():
             if row.verdict is not None and row.ended is not None:
                 self._runs.close(row.number, row.verdict, round(row.ended.timestamp() * 1000))
+
+    def _kept_reference(self, i: int) -> Recorded | None:
+        """A reference training of an earlier driver, with its start where it has one; None if it must be run again."""
+        found = find(references(self.folder), self._keys[i])
+        if found is None or isinstance(self.study, Study) or found.records[-1].outcome is Outcome.DIVERGED:
+            return found
+        try:
+            load_initialisation(self._reference_start(i))
+        except ArtifactError:
+            return None
+        return found
 
     # What a worker does next
 
@@ -260,7 +272,7 @@ class Session:
             raise StorageError(f"{self.folder} could not be written: {self.tracker.error.strerror}.")
         if verdict.score is not None:
             if start is not None:
-                self._runs.keep_start(number, start, verdict.score)
+                self._runs.keep_start(number, start, verdict)
             elif isinstance(self.study, Study):
                 self._runs.keep_schedule(self.study, number, self.rows()[number].params, verdict.score)
         self.proposals.tell(number, verdict)

@@ -21,6 +21,9 @@ from metaopt.search.study_spec import RangeSpec, StudySpec, TaskSpec
 from metaopt.search.validation import apply, place, validated
 from metaopt.search.yaml_file import Document
 
+KIND = "initialisation"
+"""Of studies that search for where to start; those of schedules are the others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Range:

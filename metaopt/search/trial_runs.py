@@ -9,6 +9,7 @@ from typing import Any
 from metaopt.errors import StorageError
 from metaopt.gan import LOSSES
 from metaopt.meta.maml import Initialisation, save_initialisation
+from metaopt.meta.maml.meta_task import MetaTask
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.folder import START, grid_name, trial_folder, trial_uid
 from metaopt.search.initialisation_study import AnyStudy
@@ -65,10 +66,20 @@ class TrialRuns:
             raise StorageError(f"{path} could not be written: {error.strerror}.") from error
         self._tracker.log_artifact(self._uid(number), path, "samples")
 
-    def keep_start(self, number: int, start: Initialisation, value: float) -> None:
-        """Keep the start that a trial has learned, with its score."""
-        origin: dict[str, str | int] = {"study": self._study.name, "trial": number, "trial_uid": self._uid(number)}
-        scored = replace(start, score=value, provenance={**start.provenance, **origin})
+    def keep_start(self, number: int, start: Initialisation, verdict: Verdict) -> None:
+        """Keep the start that a trial has learned, with its score and what that was measured by."""
+        task = self._trainings.task(0)
+        origin: dict[str, str | int | float | None] = {
+            "study": self._study.name,
+            "trial": number,
+            "trial_uid": self._uid(number),
+            "score_is": "ln(FID / FID of the reference), after adaptation to the groups of `validation`",
+            "fid": next(iter(verdict.fids.values())),
+            "reference": " ".join(f"{name}={value}" for name, value in self._study.reference.params.items()),
+        }
+        if isinstance(task, MetaTask):
+            origin |= {"shots": task.shots, "adapt_steps": task.adapt_steps}
+        scored = replace(start, score=verdict.score, provenance={**start.provenance, **origin})
         path = save_initialisation(scored, trial_folder(self._folder, number) / START)
         self._tracker.log_artifact(self._uid(number), path)
 

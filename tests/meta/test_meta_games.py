@@ -58,6 +58,16 @@ def test_gradient_penalty_is_that_of_wgan_gp_at_the_places_of_the_batch() -> Non
     torch.testing.assert_close(players.losses["d"](pair_weights(networks), batch), expected)
 
 
+def test_gradient_penalty_has_a_gradient_where_d_is_flat() -> None:
+    networks, batch = pair(), drawn(1)
+    with torch.no_grad():
+        networks.discriminator.get_parameter("head.weight").zero_()
+    weights = {p: {n: w.clone().requires_grad_() for n, w in of.items()} for p, of in pair_weights(networks).items()}
+    loss = game_players(networks, LOSSES["wgan_gp"]).losses["d"](weights, batch)
+    gradients = torch.autograd.grad(loss, list(weights["d"].values()), materialize_grads=True)
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
 def test_penalties_reach_the_weights_through_inner_steps_as_finite_differences_say() -> None:
     networks = pair(width=3)
     for network in (networks.generator, networks.discriminator):

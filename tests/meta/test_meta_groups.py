@@ -1,5 +1,8 @@
 """Few-shot tasks of images: what is adapted to and what is judged on never mix; corruption hits the former alone."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -136,3 +139,39 @@ def test_key_is_of_all_but_the_name() -> None:
         for change in ({}, {"r1": 0.1}, {"budget": 3}, {"corruptions": (Corruption(noise=0.1),)})
     }
     assert len(keys) == 4
+
+
+def test_images_that_were_learned_on_are_found_by_any_name(tmp_path: Path) -> None:
+    digits = load_dataset("digits")
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", x=digits.x.numpy(), y=digits.y.numpy())  # type: ignore[union-attr]
+    a, b = (f"npz:{tmp_path / name}.npz" for name in ("a", "b"))
+    apart = GroupSpec(data=a, classes=(0, 1)), GroupSpec(data=b, classes=(2,))
+    assert len(meta_groups(task([apart[0]], [apart[1]])).train) == 2
+    with pytest.raises(DataError, match=r"-1: images to judge on must not be learned on, but 182 of 182 are"):
+        meta_groups(task([apart[0]], [GroupSpec(data=b, classes=(1,))]))
+    with pytest.raises(DataError, match="digits-2: images to judge on must not be learned on"):
+        meta_groups(task([apart[0]], [apart[1]], test=(GroupSpec(data="digits", classes=(2,)),)))
+
+
+@pytest.mark.parametrize(
+    ("corruption", "said"),
+    [
+        (Corruption(n_kept=3), "`corruption.n_kept` must be left out"),
+        (Corruption(label_noise=0.3), "`corruption.label_noise` must be left out"),
+        (
+            Corruption(foreign=0.5, foreign_data="glyphs"),
+            "`corruption.foreign_data` must not be judged on, but 'glyphs'",
+        ),
+    ],
+)
+def test_corruption_that_an_episode_cannot_have_is_refused(corruption: Corruption, said: str) -> None:
+    of = [GroupSpec(data="digits", classes=(0,))], [GroupSpec(data="glyphs", classes=(1,))]
+    with pytest.raises(ConfigError, match=said):
+        task(*of, corruptions=(corruption,))
+
+
+def test_features_that_do_not_exist_are_refused_before_anything_is_learned() -> None:
+    of = [GroupSpec(data="digits", classes=(0,))], [GroupSpec(data="digits", classes=(1,))]
+    with pytest.raises(ConfigError, match="nope"):
+        meta_groups(task(*of, features="nope"))

@@ -116,7 +116,7 @@ def learned_rates(algorithm: str, seed: int = 3) -> Rates:
     schedule=families_with_params(),
     r1=st.floats(0, 1e6),
     steps=st.integers(1, 10**6),
-    batch=st.integers(1, 10**6),
+    batch=st.integers(1, 4096),
     how=st.sampled_from(["sgd", "adam"]),
     trained_on=st.lists(st.text(max_size=8), max_size=3).map(tuple),
     score=st.none() | st.floats(allow_nan=False, allow_infinity=False),
@@ -259,7 +259,8 @@ def test_networks_with_buffers_are_none_that_it_fits() -> None:
     ("fields", "message"),
     [
         ({"steps": 0}, "`steps >= 1` must hold, but got steps=0"),
-        ({"batch": 0}, "`batch >= 1` must hold, but got batch=0"),
+        ({"batch": 0}, "`1 <= batch <= 4096` must hold, but got batch=0"),
+        ({"batch": 4097}, "`1 <= batch <= 4096` must hold, but got batch=4097"),
         ({"steps": True}, "`steps` must be of type int, but got True"),
         ({"batch": 1.0}, "`batch` must be of type int, but got 1.0"),
         ({"r1": -1.0}, "`r1` must be a finite number >= 0, but got -1.0"),

@@ -159,6 +159,20 @@ def test_maml_with_two_players_is_finite_differences(steps: int, ratio: float) -
             assert close(found.gradients[player][name], expected)
 
 
+@pytest.mark.parametrize("multiplier", [0.0, 2.5])
+def test_the_follower_of_g_adapts_at_its_learned_rates(multiplier: float) -> None:
+    support, query, loop = [games(1), games(2)], [games(4)], inner(2)
+    rates = Rates(values={p: {n: torch.ones_like(w) for n, w in of.items()} for p, of in TWO_WEIGHTS.items()})
+    for weight in rates.values["d"].values():
+        weight.fill_(multiplier)
+    found = maml_gradient(TWO, TWO_WEIGHTS, Episode(support=support, query=query), loop, rates)
+    last = adapted(TWO, TWO_WEIGHTS, support, loop, rates)
+    alone = Players[Pairs](losses=TWO.losses, frozen={"g": frozenset(last["g"])})
+    follower = adapted(alone, last, query, loop, rates)["d"]
+    assert multiplier or all(torch.equal(follower[name], weight) for name, weight in last["d"].items())
+    assert found.losses["g"] == pytest.approx(loss_g({"d": follower, "g": last["g"]}, query[0]).item(), rel=1e-12)
+
+
 def test_the_follower_of_g_has_adapted_to_the_query_set() -> None:
     """Another query set for D to follow on changes G's gradient and not D's."""
     support, loop = [games(1)], inner(2)

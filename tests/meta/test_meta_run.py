@@ -38,6 +38,7 @@ def params(algorithm: str = "fomaml", **changes: float) -> dict[str, object]:
         "algorithm": algorithm,
         "outer_lr": 0.01,
         "inner_steps": 2,
+        "adam_lr": 0.01,
         "lr_g": 0.1,
         "lr_d": 0.1,
         "update_ratio": 1.0,
@@ -109,7 +110,7 @@ def test_measures_are_those_of_adaptations_done_by_hand() -> None:
 
 
 def test_joint_training_follows_with_adam_and_has_as_many_updates() -> None:
-    found, records = run("joint", lr_g=0.01, lr_d=0.01)
+    found, records = run("joint", lr_g=0.5, lr_d=0.5)  # which Adam does not take
     assert found._training.iteration == 40  # 20 outer iterations of 2 inner steps
     assert records[-1].iteration == 20
     start, case = found.initialisation(), cases(TASK)[0]
@@ -138,7 +139,7 @@ def test_adaptation_that_diverges_counts_as_its_start_and_is_told() -> None:
 
 def test_parameters_that_are_missing_are_named() -> None:
     with pytest.raises(
-        ConfigError, match="`params` must have algorithm, outer_lr, inner_steps, but outer_lr is missing"
+        ConfigError, match="`params` must have algorithm, outer_lr, inner_steps, adam_lr, but outer_lr is missing"
     ):
         MetaRun(
             TASK, "constant", {"algorithm": "maml", "inner_steps": 2, "lr_g": 0.1, "lr_d": 0.1, "update_ratio": 1}, 0

@@ -1,6 +1,9 @@
 """Studies of kind initialisation: what may stand in the file, and what the driver keeps of a start."""
 
+import json
 from collections.abc import Iterable
+from functools import partial
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,10 @@ from studies import tiny_initialisation, write_study
 
 from metaopt.errors import ConfigError
 from metaopt.gan import Corruption
-from metaopt.meta.maml import load_initialisation
+from metaopt.meta.maml import adapt, fine_tune, load_initialisation
+from metaopt.meta.maml.adaptation import measured
+from metaopt.meta.maml.games import images_of
+from metaopt.meta.maml.meta_judging import cases
 from metaopt.meta.maml.meta_run import MetaRun
 from metaopt.meta.maml.meta_task import GroupSpec, meta_groups
 from metaopt.search.export import export_start, export_trial
@@ -20,6 +26,7 @@ from metaopt.search.jobs import Job, Slice
 from metaopt.search.optuna_space import Proposals, TrialRow
 from metaopt.search.session import Session
 from metaopt.search.study import Range, Study, load_study
+from metaopt.search.unseen import judged_on_unseen
 from metaopt.tracking import NullTracker
 
 
@@ -74,7 +81,7 @@ REFERENCE = tiny_initialisation()["reference"]
         ),
         ({"reference": {**REFERENCE, "lr_g": 2.0}}, "`0.001 <= lr_g <= 0.3` must hold, but got 2.0"),
         ({"reference": {**REFERENCE, "inner_steps": 1}}, "`2 <= inner_steps <= 4` must hold, but got 1"),
-        ({"reference": {**REFERENCE, "lr": 2.0}}, "must have the keys algorithm, inner_steps, .*, but has .*lr,"),
+        ({"reference": {**REFERENCE, "lr": 2.0}}, "must have the keys adam_lr, algorithm, .*, but has .*lr,"),
         ({"outer_lr": {"low": 0, "high": 1}}, "`0 < low <= high` must hold, but got low=0, high=1"),
         (
             {"inner": {"steps": {"low": 1.5, "high": 3}}},
@@ -82,6 +89,23 @@ REFERENCE = tiny_initialisation()["reference"]
         ),
         ({"inner": {"ranges": {"lr": 1}}}, "family 'constant' has no parameter `lr`; did you mean `lr_"),
         ({"networks": {"loss": "wgan"}}, "cuts no weights, but got 'wgan'"),
+        (
+            {"outer_lr": {"low": 1e-4, "high": 1e-2, "log": False}},
+            "`log` must be true or left out there",
+        ),
+        (
+            {"search": {"trials": 4, "resources": {"gpu": 0.5}}},
+            "learned on the CPU, so that `gpu` must be 0",
+        ),
+        (
+            {
+                "algorithms": ["joint"],
+                "outer_lr": 1e-3,
+                "adam_lr": 3e-3,
+                "inner": {"steps": 2, "ranges": {"lr_g": 1e-3, "lr_d": 1e-3, "update_ratio": 1}},
+            },
+            "at least one parameter must have a range to search, but all are held",
+        ),
         ({"learning": {"iteration": 4}}, "unknown key `learning.iteration`; did you mean `iterations`"),
         ({"kind": "initialization"}, "`kind` must be schedule or initialisation, but got 'initialization'"),
     ],
@@ -113,8 +137,8 @@ def test_key_leaves_out_what_does_not_change_a_trial(tmp_path: Path) -> None:
 # What the driver keeps, worked through without Ray
 
 
-def opened(folder: Path, trials: int = 4) -> Session:
-    study = loaded(folder, (f"search.trials={trials}",))
+def opened(folder: Path, trials: int = 4, **changes: Any) -> Session:
+    study = loaded(folder, (f"search.trials={trials}",), **changes)
     identities = [meta_groups(task).identity for task in study.tasks]
     if not (folder / "out" / "study.json").exists():
         claim(folder / "out", manifest_of(study, identities), resume=True)
@@ -149,7 +173,8 @@ def test_each_trial_keeps_its_start_with_its_score(tmp_path: Path) -> None:
         start = load_initialisation(trial_folder(tmp_path / "out", row.number) / START)
         assert row.verdict and start.score == row.verdict.score
         assert start.algorithm == row.params["algorithm"] and start.steps == row.params["inner_steps"]
-        assert start.params == {name: row.params[name] for name in ("lr_g", "lr_d", "update_ratio")}
+        rates = {"lr_g": "adam_lr", "lr_d": "adam_lr"} if start.algorithm == "joint" else {}
+        assert start.params == {name: row.params[rates.get(name, name)] for name in ("lr_g", "lr_d", "update_ratio")}
         assert start.provenance["trial"] == row.number
         algorithms.add(start.algorithm)
     assert len(algorithms) > 1
@@ -166,6 +191,73 @@ def test_reference_start_outlives_its_driver(tmp_path: Path) -> None:
     list(again.run())
     for player, of in again.initialisation().weights.items():
         assert all(torch.equal(kept.weights[player][name], weight) for name, weight in of.items())
+
+
+@pytest.mark.parametrize("damage", ["torn", "missing"])
+def test_reference_start_that_is_not_whole_is_learned_again(tmp_path: Path, damage: str) -> None:
+    work_all(opened(tmp_path), most=1)
+    (kept,) = (tmp_path / "out" / "references").glob("*.safetensors")
+    whole = kept.read_bytes()
+    if damage == "torn":
+        kept.write_bytes(whole[: len(whole) // 2])
+    else:
+        kept.unlink()
+    again = opened(tmp_path)
+    job = again.next_job("r")
+    assert job is not None and job.kind == "reference"
+    work_all(opened(tmp_path), most=1)
+    assert kept.read_bytes() == whole
+
+
+def test_kill_between_keeping_a_start_and_telling_doubles_nothing(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    work_all(first, most=2)
+    job = first.next_job("dies")
+    assert job is not None
+    for part in slices(first, job):
+        first.on_slice("dies", part)
+
+    class KilledError(Exception): ...
+
+    def die(*_: object) -> None:
+        raise KilledError
+
+    first.proposals.tell = die  # type: ignore[method-assign]
+    with pytest.raises(KilledError):
+        first.on_end("dies")
+    assert (trial_folder(tmp_path / "out", job.number) / START).exists()
+    rows = work_all(opened(tmp_path))
+    assert [row.state for row in rows] == ["COMPLETE"] * 4
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    expected = work_all(opened(whole))
+    assert [row.verdict.score for row in rows if row.verdict] == [row.verdict.score for row in expected if row.verdict]
+
+
+def test_best_start_is_compared_with_the_reference_on_unseen_groups(tmp_path: Path) -> None:
+    episodes = tiny_initialisation()["episodes"] | {"test": [{"data": "digits", "classes": [9]}]}
+    session = opened(tmp_path, episodes=episodes)
+    rows = work_all(session)
+    found = judged_on_unseen(tmp_path / "out", session.study.tasks[0], 2)  # type: ignore[arg-type]
+    assert list(found.groups) == ["digits-9"] and found.trial == 2
+    of = cases(session.study.tasks[0], test=True)  # type: ignore[arg-type]
+    assert len(of) == 5
+    by_hand = []
+    for number in (2, 0):
+        start = load_initialisation(trial_folder(tmp_path / "out", number) / START)
+        pair = start.pair()
+        fids = []
+        for case in of:
+            follow = fine_tune if start.how == "adam" else partial(adapt, derivatives="none", rates=start.rates)
+            *_, after = follow(start.players(pair), start.weights, case.rounds, start.inner(5))
+            images = images_of(pair, after["g"], case.z)
+            fids.append(measured(images, case.target, torch.Generator().manual_seed(0)).fid)
+        by_hand.append(fids)
+    ratios = [log(a / b) for a, b in zip(*by_hand, strict=True)]
+    assert found.groups["digits-9"] == pytest.approx(sum(ratios) / 5, abs=2e-3)
+    assert found.ratio.low <= found.ratio.estimate <= found.ratio.high
+    assert json.loads((tmp_path / "out" / "test.json").read_text())["trial"] == 2
+    assert rows[2].verdict and found.groups["digits-9"] != rows[2].verdict.score
 
 
 def test_best_start_is_exported_with_where_it_comes_from(tmp_path: Path) -> None:

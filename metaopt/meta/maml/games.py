@@ -64,17 +64,18 @@ def game_players(
 
     def d_loss(weights: Weights, batch: Round) -> Tensor:
         def slopes(images: Tensor) -> Tensor:
-            """Squared length of each logit's gradient by its image, (n,)."""
+            """Gradient of each logit by its image, (n, C * H * H)."""
             slope: Tensor = grad(lambda x: logits(weights, x).sum())(images)
-            return slope.flatten(1).square().sum(1)
+            return slope.flatten(1)
 
         fake = generated(weights, batch)
         objective = loss.d_loss(logits(weights, batch.real), logits(weights, fake))
         if r1:
-            objective = objective + r1 / 2 * slopes(batch.real).mean()
+            objective = objective + r1 / 2 * slopes(batch.real).square().sum(1).mean()
         if loss.gradient_penalty:
             between = batch.u * batch.real + (1 - batch.u) * fake
-            objective = objective + loss.gradient_penalty * (slopes(between).sqrt() - 1).square().mean()
+            lengths = torch.linalg.vector_norm(slopes(between), dim=1)  # whose gradient is 0 where D is flat
+            objective = objective + loss.gradient_penalty * (lengths - 1).square().mean()
         return objective
 
     def g_loss(weights: Weights, batch: Round) -> Tensor:

@@ -25,6 +25,7 @@ from metaopt.user_code import is_import_path
 
 MAX_WIDTH = 2**16
 """Of `width` and `z_dim`: what a file asks for is bounded before it is built."""
+MAX_BATCH = 4096
 _KINDS: Mapping[str, type] = {
     **dict.fromkeys(("loss", "family", "how", "algorithm"), str),
     **dict.fromkeys(("steps", "batch"), int),
@@ -54,7 +55,7 @@ class Initialisation:
     steps: int
     """Inner steps that it was learned for, >= 1."""
     batch: int
-    """Images of one update, >= 1."""
+    """Images of one update, in [1, 4096]."""
     how: Follow = "sgd"
     """What adapts it: plain gradient steps, or Adam."""
     frozen: Mapping[Player, frozenset[str]] = field(default_factory=dict)
@@ -180,9 +181,10 @@ def _check_plain(init: Initialisation) -> None:
         value = getattr(init, name)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(f"`{name}` must be of type {kind.__name__}, but got {value!r}.")
-    for name in ("steps", "batch"):
-        if getattr(init, name) < 1:
-            raise ConfigError(f"`{name} >= 1` must hold, but got {name}={getattr(init, name)!r}.")
+    if init.steps < 1:
+        raise ConfigError(f"`steps >= 1` must hold, but got steps={init.steps!r}.")
+    if not 1 <= init.batch <= MAX_BATCH:
+        raise ConfigError(f"`1 <= batch <= {MAX_BATCH}` must hold, but got batch={init.batch!r}.")
     if not (is_finite_number(init.r1) and init.r1 >= 0):
         raise ConfigError(f"`r1` must be a finite number >= 0, but got {init.r1!r}.")
     if not (init.score is None or is_finite_number(init.score)):

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from metaopt.gan import Pair
-from metaopt.meta.maml.adaptation import Follow, Target, followed, measured, target
+from metaopt.meta.maml.adaptation import AdaptationMeasures, Follow, Target, followed, measured, target
 from metaopt.meta.maml.games import Round, images_of
 from metaopt.meta.maml.groups import draw, rounds_of, stack_rounds
+from metaopt.meta.maml.initialisation import Initialisation
 from metaopt.meta.maml.inner import Inner, Players, Rates, Weights, stacked
 from metaopt.meta.maml.meta_task import MetaTask, meta_groups
 from metaopt.meta.objective import log_fid
@@ -21,12 +22,15 @@ from metaopt.metrics import find_features
 
 DRAWS = 2
 """Adaptations to each group, to other images of it."""
+TEST_DRAWS = 5
+"""The same of groups that nothing is chosen by."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
     """One adaptation: images, batches and noise."""
 
+    group: str
     support: Tensor
     """uint8 (shots, C, H, H)."""
     rounds: list[Round]
@@ -49,17 +53,18 @@ class Candidate:
 
 
 @lru_cache(maxsize=2)
-def cases(task: MetaTask) -> list[Case]:
-    """All adaptations of a task, group by group; they depend on nothing else."""
+def cases(task: MetaTask, *, test: bool = False) -> list[Case]:
+    """All adaptations to the groups of `validation`, or of `test`, group by group; they depend on the task alone."""
     found, extractor, shots = [], find_features(task.features), task.episode(task.adapt_steps)
-    for i, group in enumerate(meta_groups(task).validation):
-        for number in range(DRAWS):
-            random = generator(f"judged by {i} {number}")
+    groups = meta_groups(task)
+    for i, group in enumerate(groups.test if test else groups.validation):
+        for number in range(TEST_DRAWS if test else DRAWS):
+            random = generator(f"{'tested' if test else 'judged'} by {i} {number}")
             drawn = draw(group, shots, random)
             rounds = rounds_of(drawn.support, shots, random)
             z = torch.randn(task.n_samples, task.spec.z_dim, generator=random)
             against = target(drawn.support, drawn.rest, extractor)
-            found.append(Case(support=drawn.support, rounds=rounds, z=z, target=against))
+            found.append(Case(group=group.name, support=drawn.support, rounds=rounds, z=z, target=against))
     return found
 
 
@@ -68,14 +73,7 @@ def judged(candidate: Candidate, of: Sequence[Case]) -> dict[str, Any]:
 
     Keys are those of `MetaRecord`; `fid` is NaN where a start makes no finite images.
     """
-    before, after = (
-        [
-            measured(images, case.target, generator("kid"))
-            for images, case in zip(generated(candidate, of, adapted=adapted), of, strict=True)
-        ]
-        for adapted in (False, True)
-    )
-    after = [new if math.isfinite(new.fid) else old for old, new in zip(before, after, strict=True)]
+    before, after = adaptations(candidate, of)
     lost = sum(new is old for old, new in zip(before, after, strict=True))
     return {
         "fid": _geometric_mean([one.fid for one in after]),
@@ -85,6 +83,31 @@ def judged(candidate: Candidate, of: Sequence[Case]) -> dict[str, Any]:
         "start_fid": _geometric_mean([one.fid for one in before]),
         "warning": f"adaptation diverged: {lost} of {len(of)}" if lost else "",
     }
+
+
+def adaptations(candidate: Candidate, of: Sequence[Case]) -> tuple[list[AdaptationMeasures], list[AdaptationMeasures]]:
+    """Measures of each case before and after adapting; where that diverged, those of before twice."""
+    before, after = (
+        [
+            measured(images, case.target, generator("kid"))
+            for images, case in zip(generated(candidate, of, adapted=adapted), of, strict=True)
+        ]
+        for adapted in (False, True)
+    )
+    return before, [new if math.isfinite(new.fid) else old for old, new in zip(before, after, strict=True)]
+
+
+def candidate_of(start: Initialisation, steps: int) -> Candidate:
+    """A start as it was kept, adapting for so many steps."""
+    pair = start.pair()
+    return Candidate(
+        pair=pair,
+        players=start.players(pair),
+        weights=start.weights,
+        rates=start.rates,
+        inner=start.inner(steps),
+        how=start.how,
+    )
 
 
 def generated(candidate: Candidate, of: Sequence[Case], *, adapted: bool) -> list[Tensor]:

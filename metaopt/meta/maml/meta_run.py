@@ -3,14 +3,14 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metaopt.errors import ConfigError
-from metaopt.gan import LOSSES, to_uint8
+from metaopt.gan import LOSSES, Corruption, to_uint8
 from metaopt.meta.maml.adaptation import Follow
 from metaopt.meta.maml.algorithms import find_algorithm
 from metaopt.meta.maml.games import Round, game_players, pair_weights
@@ -24,7 +24,7 @@ from metaopt.schedules import Signals, build_schedule
 from metaopt.training import Outcome
 
 RECORDS_PER_EVALUATION = 10
-OWN_PARAMS = ("algorithm", "outer_lr", "inner_steps")
+OWN_PARAMS = ("algorithm", "outer_lr", "inner_steps", "adam_lr")
 """Parameters of a run besides those of the inner loop's schedule."""
 _SHOWN, _MEMORY = 8, 0.9
 
@@ -75,7 +75,8 @@ class MetaRun:
         Args:
             task: what to learn on.
             family: of the inner loop's schedule.
-            params: its parameters, and `algorithm`, `outer_lr` and `inner_steps`.
+            params: its parameters, and `algorithm`, `outer_lr`, `inner_steps`, and `adam_lr`: the rate of both players
+                where Adam adapts them, in place of the schedule's first ones.
             seed: any int; the adaptations that judge a start are the same for all seeds.
         """
         if missing := [name for name in OWN_PARAMS if name not in params]:
@@ -134,7 +135,6 @@ class MetaRun:
 
     def initialisation(self) -> Initialisation:
         """The start as it is now."""
-        schedule = {name: value for name, value in self.params.items() if name not in OWN_PARAMS}
         return Initialisation(
             spec=self.task.spec,
             loss=self.task.loss,
@@ -142,7 +142,7 @@ class MetaRun:
             weights=self._training.weights,
             rates=self._training.rates,
             family=self.family,
-            params=schedule,
+            params=self._schedule(),
             steps=self._steps,
             batch=self.task.batch,
             how=self.how,
@@ -153,12 +153,18 @@ class MetaRun:
         )
 
     def _inner(self, steps: int) -> Inner:
-        schedule = {name: value for name, value in self.params.items() if name not in OWN_PARAMS}
-        return Inner(schedule=build_schedule(self.family, schedule), steps=steps)
+        return Inner(schedule=build_schedule(self.family, self._schedule()), steps=steps)
+
+    def _schedule(self) -> dict[str, float]:
+        """Parameters of the inner loop's schedule, at the rates of who adapts."""
+        own = {name: value for name, value in self.params.items() if name not in OWN_PARAMS}
+        return own | ({"lr_g": self.params["adam_lr"], "lr_d": self.params["adam_lr"]} if self.how == "adam" else {})
 
     def _episodes(self) -> Iterator[Sequence[Episode[Round]]]:
         random = generator(f"episodes {self.seed}")
         groups, shots = meta_groups(self.task).train, self.task.episode(self._steps)
+        if self.algorithm.joint:  # which would learn to draw what is wrong with its images
+            shots = replace(shots, corruptions=(Corruption(),))
         while True:
             yield [image_episode(groups, shots, self.task.meta_batch, random)]
 

@@ -15,6 +15,7 @@ from metaopt.gan.choice import unknown
 from metaopt.gan.datasets import check_spec
 from metaopt.meta.maml.games import all_but_heads, game_players
 from metaopt.meta.maml.groups import Group, Shots, check_groups, groups_of, identity_of
+from metaopt.metrics import find_features
 
 _AT_LEAST_1 = ("batch", "shots", "query", "meta_batch", "budget", "evaluations", "adapt_steps")
 _FEWEST_REAL = 6
@@ -44,6 +45,8 @@ class MetaTask:
     """What episodes are drawn from."""
     validation: tuple[GroupSpec, ...]
     """What a start is judged on."""
+    test: tuple[GroupSpec, ...] = ()
+    """What nothing is chosen by."""
     spec: PairSpec
     """The networks; their size and channels are those of the images. No batch norm and no spectral norm."""
     loss: str = "non_saturating"
@@ -51,7 +54,7 @@ class MetaTask:
     r1: float = 0.0
     """Weight of R1, >= 0."""
     corruptions: tuple[Corruption, ...] = _CLEAN
-    """An episode's images to adapt to have one of these."""
+    """An episode's images to adapt to have one of these: noise, missing pixels and patches, foreign images."""
     shots: int = 25
     """Images to adapt to, >= 1."""
     query: int = 50
@@ -77,7 +80,9 @@ class MetaTask:
                 raise ConfigError(f"`{field} >= {least}` must hold, but got {field}={getattr(self, field)!r}.")
         if self.loss not in LOSSES:
             raise ConfigError(unknown("loss", self.loss, LOSSES))
-        _check_apart(self.train, self.validation)
+        _check_apart(self.train, self.validation, self.test)
+        for corruption in self.corruptions:
+            _check_corruption(corruption, (*self.validation, *self.test))
         game_players(self.pair(), LOSSES[self.loss], r1=self.r1)
 
     def pair(self, seed: int = 0) -> Pair:
@@ -108,22 +113,40 @@ class MetaGroups:
 
     train: Sequence[Group]
     validation: Sequence[Group]
+    test: Sequence[Group]
     identity: str
     """SHA-256, in hex, of all images."""
 
 
 def meta_groups(task: MetaTask) -> MetaGroups:
-    """Load them, once per process; DataError unless each group has images enough for an episode."""
-    train, validation = (_loaded(specs, task.spec.size, task.spec.channels) for specs in (task.train, task.validation))
+    """Load them, once per process; DataError unless each has images enough, and those of one part are in no other."""
+    train, validation, test = (
+        _loaded(specs, task.spec.size, task.spec.channels) for specs in (task.train, task.validation, task.test)
+    )
+    find_features(task.features)
     check_groups(train, task.episode(1))
+    _check_unseen([*train, *validation], test)
+    _check_unseen(train, validation)
     least = task.shots + _FEWEST_REAL
-    for group in validation:
+    for group in (*validation, *test):
         if len(group.x) < least:
             raise DataError(
                 f"{group.name}: a group to judge on must have at least {least} images, {task.shots} to adapt to and "
                 f"{_FEWEST_REAL} to compare with, but has {len(group.x)}."
             )
-    return MetaGroups(train=train, validation=validation, identity=identity_of([*train, *validation]))
+    identity = identity_of([*train, *validation, *test])
+    return MetaGroups(train=train, validation=validation, test=test, identity=identity)
+
+
+def _check_unseen(seen: Sequence[Group], unseen: Sequence[Group]) -> None:
+    """DataError where most images of an unseen group are among the seen ones, by whatever name."""
+    known = {image.numpy().tobytes() for group in seen for image in group.x}
+    for group in unseen:
+        shared = sum(image.numpy().tobytes() in known for image in group.x)
+        if 2 * shared > len(group.x):
+            raise DataError(
+                f"{group.name}: images to judge on must not be learned on, but {shared} of {len(group.x)} are."
+            )
 
 
 @lru_cache(maxsize=8)
@@ -140,10 +163,10 @@ def heads_only(task: MetaTask) -> Mapping[Any, frozenset[str]]:
     return all_but_heads(task.pair())
 
 
-def _check_apart(train: Sequence[GroupSpec], validation: Sequence[GroupSpec]) -> None:
+def _check_apart(train: Sequence[GroupSpec], validation: Sequence[GroupSpec], test: Sequence[GroupSpec]) -> None:
     if not train or not validation:
         raise ConfigError("`train` and `validation` must have one group or more each, but one of them has none.")
-    for part, specs in (("train", train), ("validation", validation)):
+    for part, specs in (("train", train), ("validation", validation), ("test", test)):
         for spec in specs:
             check_spec(spec.data)
             if spec.classes is not None and (not spec.classes or len(set(spec.classes)) < len(spec.classes)):
@@ -151,12 +174,25 @@ def _check_apart(train: Sequence[GroupSpec], validation: Sequence[GroupSpec]) ->
                     f"`classes` of {part} must be different ones, one or more, but got {list(spec.classes)}."
                 )
     seen: dict[str, set[int] | None] = {}
-    for spec in (*train, *validation):
+    for spec in (*train, *validation, *test):
         before = seen.get(spec.data, set())
         classes = None if spec.classes is None else set(spec.classes)
         if spec.data in seen and (before is None or classes is None or before & classes):
             shared = "" if before is None or classes is None else f" of class {min(before & classes)}"
             raise ConfigError(
-                f"Groups of `train` and `validation` must not share images, but {spec.data!r}{shared} is there twice."
+                f"Groups of `train`, `validation` and `test` must not share images, but {spec.data!r}{shared} is there "
+                "twice."
             )
         seen[spec.data] = None if classes is None else (before or set()) | classes
+
+
+def _check_corruption(corruption: Corruption, unseen: Sequence[GroupSpec]) -> None:
+    """What an episode can have: something wrong with its images, which must not come from what is judged on."""
+    for field in ("n_kept", "label_noise"):
+        if getattr(corruption, field):
+            raise ConfigError(
+                f"`corruption.{field}` must be left out, since an episode has a number of shots and no classes, "
+                f"but got {getattr(corruption, field)!r}."
+            )
+    if corruption.foreign_data in [spec.data for spec in unseen]:
+        raise ConfigError(f"`corruption.foreign_data` must not be judged on, but {corruption.foreign_data!r} is.")

@@ -67,7 +67,7 @@ def maml_gradient(
     steps = adapt(players, _copied(players, first), episode.support, inner, learned, derivatives=derivatives)
     for value, adapted in zip(values, steps, strict=True):
         if value:
-            last = _query_losses(players, adapted, episode.query, inner)
+            last = _query_losses(players, adapted, episode.query, inner, learned)
             losses = {player: losses[player] + value / n * loss for player, loss in last.items()}
     found = {player: _gradients(losses[player], first[player], learned, player) for player in losses}
     return Outer(
@@ -134,22 +134,24 @@ def _one_hot(steps: int) -> list[float]:
 
 
 def _query_losses(
-    players: Players[Batch], adapted: Weights, query: Sequence[Batch], inner: Inner
+    players: Players[Batch], adapted: Weights, query: Sequence[Batch], inner: Inner, rates: Rates | None
 ) -> dict[Player, Tensor]:
     if "d" not in players.losses:
         return {"g": players.losses["g"](adapted, query[0])}
     held = {player: {name: weight.detach() for name, weight in of.items()} for player, of in adapted.items()}
-    follower = _follower(players, held, query, inner)
+    follower = _follower(players, held, query, inner, rates)
     return {
         "d": players.losses["d"]({"d": adapted["d"], "g": held["g"]}, query[0]),
         "g": players.losses["g"]({"d": follower, "g": adapted["g"]}, query[0]),
     }
 
 
-def _follower(players: Players[Batch], held: Weights, query: Sequence[Batch], inner: Inner) -> Mapping[str, Tensor]:
-    """D after adapting to the query set against a G that does not move."""
+def _follower(
+    players: Players[Batch], held: Weights, query: Sequence[Batch], inner: Inner, rates: Rates | None
+) -> Mapping[str, Tensor]:
+    """D after adapting to the query set, at its learned rates, against a G that does not move."""
     alone = replace(players, frozen={**players.frozen, "g": frozenset(held["g"])})
-    *_, after = adapt(alone, held, query, inner, derivatives="none")
+    *_, after = adapt(alone, held, query, inner, rates, derivatives="none")
     return {name: weight.detach() for name, weight in after["d"].items()}
 
 
