@@ -2,9 +2,9 @@
 
     python benchmarks/maml_cost.py --out docs/results/maml_cost
 
-The 32 x 32 DCGAN pair in colour (`--width` 64, group norm, R1 of 0.05), one episode (a stack of n takes n times as much),
-batches of 16, on one thread. Each row is a process of its own: the median seconds of three outer gradients, and the peak of its resident memory, less what
-it had before the first (torch, the networks and the images).
+The 32 x 32 DCGAN pair in colour (`--width` 64, group norm, R1 of 0.05), one episode (a stack of n takes n times as
+much), batches of 16, on one thread. Each row is a process of its own: the median seconds of three outer gradients, and
+the peak of its resident memory, less what it had before the first (torch, the networks and the images).
 """
 
 import argparse

@@ -105,7 +105,8 @@ class InitialisationStudySpec(Spec):
     algorithms: Annotated[list[str], Field(min_length=1)] = Field(
         default=["joint", "maml", "fomaml", "reptile", "meta_sgd"]
     )
-    """Which are tried: `joint`, `maml`, `fomaml`, `reptile`, `meta_sgd`, `anil`, `maml_plus`."""
+    """Which are tried: `joint`, `maml`, `fomaml`, `reptile`, `meta_sgd`, `anil`, `maml_plus`; with MAML++'s options as
+    in `fomaml+multi_step+step_rates`."""
     inner: InnerSpec = InnerSpec()
     outer_lr: float | RangeSpec = RangeSpec(low=1e-4, high=1e-2)
     """Learning rate of the outer Adam, searched on a log scale."""

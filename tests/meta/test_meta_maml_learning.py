@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -147,3 +148,29 @@ def test_names_and_numbers_are_checked() -> None:
         find_algorithm("mamal")
     with pytest.raises(ConfigError, match="`lr > 0` and `iterations >= 1` must hold, but got lr=0"):
         meta_training("maml", 1, lr=0)
+
+
+def test_options_of_maml_plus_go_with_others() -> None:
+    plus, by_hand = find_algorithm("maml_plus"), find_algorithm("maml+multi_step+step_rates")
+    assert replace(by_hand, source=plus.source) == plus
+    first = find_algorithm("fomaml+step_rates")
+    assert (first.derivatives, first.rates, first.multi_step) == ("first", "steps", False)
+    assert find_algorithm("meta_sgd+multi_step").rates == "weights"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "reptile+multi_step",
+            "`multi_step` goes with algorithms that differentiate a query loss, but not with 'reptile'",
+        ),
+        ("joint+step_rates", "but not with 'joint'"),
+        ("meta_sgd+step_rates", "`step_rates` goes with algorithms that learn no rates, but 'meta_sgd' learns them"),
+        ("maml+multistep", "There is no option of 'maml' called 'multistep'; did you mean 'multi_step'"),
+        ("mamml+multi_step", "There is no algorithm 'mamml'; did you mean 'maml'"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        find_algorithm(name)

@@ -1,8 +1,8 @@
 """ALGORITHMS: name -> what is learned and how its outer gradient is taken. The one literal table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from metaopt.errors import ConfigError
 from metaopt.gan.choice import unknown
@@ -43,8 +43,27 @@ ALGORITHMS: Mapping[str, Algorithm] = {
 }
 
 
+OPTIONS: Mapping[str, Mapping[str, Any]] = {"multi_step": {"multi_step": True}, "step_rates": {"rates": "steps"}}
+"""What MAML++ adds, for any algorithm that differentiates a query loss."""
+
+
 def find_algorithm(name: str) -> Algorithm:
-    """The algorithm of that name; ConfigError naming the nearest one if there is none."""
-    if name not in ALGORITHMS:
-        raise ConfigError(unknown("algorithm", name, ALGORITHMS))
-    return ALGORITHMS[name]
+    """The algorithm of that name, with options as in ``fomaml+multi_step+step_rates``.
+
+    ConfigError naming the nearest one if there is none, and where an option does not go with it.
+    """
+    base, *options = name.split("+")
+    if base not in ALGORITHMS:
+        raise ConfigError(unknown("algorithm", base, ALGORITHMS))
+    found = ALGORITHMS[base]
+    for option in options:
+        if option not in OPTIONS:
+            raise ConfigError(unknown(f"option of {base!r} called", option, OPTIONS))
+        if found.derivatives == "none":
+            raise ConfigError(
+                f"`{option}` goes with algorithms that differentiate a query loss, but not with {base!r}."
+            )
+        if option == "step_rates" and found.rates:
+            raise ConfigError(f"`step_rates` goes with algorithms that learn no rates, but {base!r} learns them.")
+        found = replace(found, **OPTIONS[option])
+    return found
