@@ -163,9 +163,9 @@ def test_options_of_maml_plus_go_with_others() -> None:
     [
         (
             "reptile+multi_step",
-            "`multi_step` goes with algorithms that differentiate a query loss, but not with 'reptile'",
+            "`multi_step` goes with algorithms that differentiate a query loss, not with .reptile",
         ),
-        ("joint+step_rates", "but not with 'joint'"),
+        ("joint+step_rates", "a query loss, not with .joint"),
         ("meta_sgd+step_rates", "`step_rates` goes with algorithms that learn no rates, but 'meta_sgd' learns them"),
         ("maml+multistep", "There is no option of 'maml' called 'multistep'; did you mean 'multi_step'"),
         ("mamml+multi_step", "There is no algorithm 'mamml'; did you mean 'maml'"),

@@ -60,9 +60,7 @@ def find_algorithm(name: str) -> Algorithm:
         if option not in OPTIONS:
             raise ConfigError(unknown(f"option of {base!r} called", option, OPTIONS))
         if found.derivatives == "none":
-            raise ConfigError(
-                f"`{option}` goes with algorithms that differentiate a query loss, but not with {base!r}."
-            )
+            raise ConfigError(f"`{option}` goes with algorithms that differentiate a query loss, not with {base!r}.")
         if option == "step_rates" and found.rates:
             raise ConfigError(f"`step_rates` goes with algorithms that learn no rates, but {base!r} learns them.")
         found = replace(found, **OPTIONS[option])
