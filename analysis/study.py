@@ -59,6 +59,8 @@ def draw_regret(path: Path, candidates: pd.DataFrame) -> Path:
         middle = candidates["search"].mean()
         axis.axline((middle, middle), slope=1, color="gray", lw=1)
         axis.set_xlabel("score in the search")
+        axis.locator_params(axis="x", nbins=5)
+        axis.margins(0.12)  # room for the numbers beside the points
         axis.set_ylabel("score when trained again")
         axis.set_title(title)
         axis.grid(alpha=0.3)
