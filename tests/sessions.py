@@ -16,9 +16,10 @@ from metaopt.training import Training
 from metaopt.training.resources import resources
 
 
-def opened(folder: Path, trials: int = 4, *, racing: bool = False, pruner: str = "none", **changes: Any) -> Session:
-    """A session on a tiny study."""
-    search = {"trials": trials, "seed": 1, "sampler": "random", "racing": racing, "pruner": pruner}
+def opened(folder: Path, trials: int = 4, **changes: Any) -> Session:
+    """A session on a tiny study; keys of its `search` may stand among the changes."""
+    search: dict[str, Any] = {"trials": trials, "seed": 1, "sampler": "random"}
+    search |= {key: changes.pop(key) for key in ("racing", "pruner", "horizons") if key in changes}
     content = tiny_study(search=search, **changes)
     study = load_study(str(write_study(folder, content)))
     return Session(study, folder, hashes(study), Proposals(folder, study), NullTracker())
@@ -33,10 +34,10 @@ def slices(session: Session, job: Job) -> Iterable[Slice]:
     """What a worker would report for a job."""
     n = session.study.spec.evaluations
     schedule = build_schedule(job.family, job.params)
-    indices = [job.training] if job.kind == "reference" else range(len(session.trainings))
-    trainings = {i: Training(session.trainings.task(i), schedule, session.trainings.id(i)[1]) for i in indices}
-    for k in range(1, n + 1):
-        yield Slice(records={i: list(t.run(k / n)) for i, t in trainings.items()}, wall_s=0.1)
+    for stage in [(job.training,)] if job.kind == "reference" else session.trainings.stages(racing=False):
+        trainings = {i: Training(session.trainings.task(i), schedule, session.trainings.id(i)[1]) for i in stage}
+        for k in range(1, n + 1):
+            yield Slice(records={i: list(t.run(k / n)) for i, t in trainings.items()}, wall_s=0.1)
 
 
 def work(session: Session, job_id: str, job: Job) -> None:

@@ -1,6 +1,6 @@
 """What the trainings of a candidate amount to: its verdict, or that it has lost its race."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from metaopt.meta import TrainingCurve, curve, outcome, score
 from metaopt.meta.objective import log_fid
@@ -27,22 +27,33 @@ def judge(
         wall_s: seconds that it took.
         lost: what was said where it was stopped.
     """
-    curves = {trainings.id(i): curve(part) for i, part in records.items()}
-    references = {trainings.id(i): curve(part) for i, part in reference.items()}
-    complete = len(curves) == len(references)
-    ended = outcome(list(curves.values())) if complete else None
-    n = study.spec.evaluations if ended else min((len(c.fids) for c in curves.values()), default=1) - 1
-    scores = [score(curves, references, k, study.objective) for k in range(1, n + 1)] if complete else []
-    if lost and not complete:  # what it has reached in its race, for samplers that learn from pruned trials
-        theirs = {key: references[key] for key in curves}
-        scores = [score(curves, theirs, study.spec.evaluations, study.objective)]
+    curves = {i: curve(part) for i, part in records.items()}
+    references = {i: curve(part) for i, part in reference.items()}
+    complete = all(i in curves for i in trainings.at(-1))
+    ended = outcome([curves[i] for i in trainings.at(-1)]) if complete else None
+
+    def scored(of: Iterable[int], evaluation: int) -> float:
+        ours, theirs = ({trainings.id(i): one[i] for i in of} for one in (curves, references))
+        return score(ours, theirs, evaluation, study.objective)
+
+    full = study.spec.evaluations
+    if len(trainings.horizons) > 1:
+        stages = [trainings.at(horizon) for horizon in range(len(trainings.horizons))]
+        over = [all(i in curves and curves[i].outcome is not None for i in stage) for stage in stages]
+        scores = [scored(stage, full) for stage, done in zip(stages, over, strict=True) if done]
+    elif complete:
+        n = full if ended else min(len(of.fids) for of in curves.values()) - 1
+        scores = [scored(curves, k) for k in range(1, n + 1)]
+    else:  # what it has reached in its race, for samplers that learn from pruned trials
+        scores = [scored(curves, full)] if lost else []
+    shown = trainings.at(-1) if complete else records
     reasons = [lost] if lost else []
     reasons += [f"{trainings.label(i)}: {said}" for i, part in records.items() if (said := _said(part))]
     return Verdict(
         status=str(ended) if ended else "pruned",
         score=scores[-1] if ended and scores else None,
         scores=scores,
-        fids={trainings.label(i): _final_fid(curve(part)) for i, part in records.items()},
+        fids={trainings.label(i): _final_fid(curves[i]) for i in shown},
         reason="; ".join(reasons),
         wall_s=wall_s,
     )

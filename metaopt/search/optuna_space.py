@@ -83,7 +83,7 @@ class Proposals:
         """Open or create the record in `folder`; trials that a dead driver left running are proposed again."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._study_spec, self.prunes = study, _prunes(study)
+        self._study_spec, self.prunes, self._horizons = study, _prunes(study), _n_horizons(study)
         self._study = optuna.create_study(
             storage=_open(folder / JOURNAL),
             study_name=study.name,
@@ -123,15 +123,18 @@ class Proposals:
         self._study.tell(trial, score if state is TrialState.COMPLETE else None, state)
 
     def pruned(self, number: int, step: int, score: float) -> bool:
-        """Whether a trial should stop at its `step`-th evaluation, where it has that score; always the same answer.
+        """Whether a trial should stop at its `step`-th evaluation or horizon, where it has that score.
+
+        Always the same answer.
 
         What it is compared with is in the record, so that a resumed search stops what an uninterrupted one would.
         """
         known = self._study.get_trials(deepcopy=False)[number]
         trial, said = Trial(self._study, known._trial_id), f"{_PRUNED}_{step}"
         if said not in known.user_attrs:
-            if step not in known.intermediate_values:
-                trial.report(score, step)
+            at = _REDUCTION ** (step - 1) if self._horizons > 1 else step  # each horizon is a rung
+            if at not in known.intermediate_values:
+                trial.report(score, at)
             trial.set_user_attr(said, bool(trial.should_prune()))
         return bool(self._study.get_trials(deepcopy=False)[number].user_attrs[said])
 
@@ -192,8 +195,9 @@ _SAMPLERS: Mapping[str, Callable[[Any, int], BaseSampler]] = {
 
 
 def _pruner(study: AnyStudy) -> BasePruner:
-    """Optuna's own, over the evaluations of a trial."""
-    n = study.spec.evaluations
+    """Optuna's own, over the evaluations of a trial, or over its horizons."""
+    horizons = _n_horizons(study)
+    n = _REDUCTION ** (horizons - 1) if horizons > 1 else study.spec.evaluations
     pruners: Mapping[str, Callable[[], BasePruner]] = {
         "none": NopPruner,
         "asha": lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=_REDUCTION),
@@ -205,6 +209,10 @@ def _pruner(study: AnyStudy) -> BasePruner:
 
 def _prunes(study: AnyStudy) -> bool:
     return isinstance(study, Study) and study.spec.search.pruner != "none"
+
+
+def _n_horizons(study: AnyStudy) -> int:
+    return len(study.spec.search.horizons) if isinstance(study, Study) else 1
 
 
 def read_rows(folder: Path, name: str) -> list[TrialRow]:

@@ -207,7 +207,7 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
         evaluations=study.spec.evaluations,
         device="cuda" if resources.gpu > 0 else "cpu",
         n_threads=max(1, int(resources.cpu)),
-        stages=session.trainings.stages(racing=racing),
+        stages=session.stages,
     )
     trainable = tune.with_resources(
         tune.with_parameters(TrainJob, plan=plan), {"cpu": resources.cpu, "gpu": resources.gpu}

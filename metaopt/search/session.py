@@ -59,14 +59,15 @@ class Session:
             tracker: where numbers go.
         """
         self.study, self.folder, self.proposals, self.tracker = study, folder, proposals, tracker
-        self.trainings = Trainings(tasks=study.tasks, seeds=study.spec.seeds)
+        horizons = study.spec.search.horizons if isinstance(study, Study) else (1.0,)
+        self.trainings = Trainings(tasks=study.tasks, seeds=study.spec.seeds, horizons=tuple(horizons))
         self._runs = TrialRuns(study, folder, self.trainings, tracker)
         self._keys = [
             training_key(
                 self.trainings.task(i),
                 study.reference.schedule,
                 self.trainings.id(i)[1],
-                identities[i // len(study.spec.seeds)],
+                identities[self.trainings.place(i)],
             )
             for i in range(len(self.trainings))
         ]
@@ -162,6 +163,11 @@ class Session:
         return bool(lost)
 
     @property
+    def stages(self) -> tuple[tuple[int, ...], ...]:
+        """Trainings of a candidate that advance together, one stage after the other."""
+        return self.trainings.stages(racing=self._racing)
+
+    @property
     def _racing(self) -> bool:
         return isinstance(self.study, Study) and self.study.spec.search.racing
 
@@ -172,15 +178,17 @@ class Session:
         return race_lost(self.trainings, records, best)
 
     def _pruned(self, job: Job, records: Mapping[int, list[AnyRecord]]) -> str:
-        """What the pruner says; it is asked at the latest evaluation, where all reference trainings are there."""
+        """What the pruner says at the latest evaluation or horizon, once all reference trainings are there."""
         if not self.proposals.prunes or len(self._reference) < len(self.trainings) or self.rows()[job.number].name:
             return ""
         reference = {i: recorded.records for i, recorded in self._reference.items()}
         scores = judge(self.study, self.trainings, records, reference, wall_s=0.0, lost="").scores
-        step, n = len(scores), self.study.spec.evaluations
-        if not 0 < step < n or not self.proposals.pruned(job.number, step, scores[-1]):
+        horizons = len(self.trainings.horizons)
+        n = horizons if horizons > 1 else self.study.spec.evaluations
+        if not 0 < len(scores) < n or not self.proposals.pruned(job.number, len(scores), scores[-1]):
             return ""
-        return f"pruned at evaluation {step} of {n}, with a score of {scores[-1]:+.3f} there"
+        what = "horizon" if horizons > 1 else "evaluation"
+        return f"pruned at {what} {len(scores)} of {n}, with a score of {scores[-1]:+.3f} there"
 
     def on_end(self, job_id: str, *, error: str | None = None) -> None:
         """A job is over: finished, stopped early, or broken by `error`."""

@@ -85,8 +85,11 @@ class Study:
         """
         left_out: Any = dict.fromkeys(("kind", "description", "tracking", "validation", "reference", "baselines"), True)
         left_out |= {"search": {"trials", "workers"}, "schedule": {"start"}}
-        if self.spec.search.pruner == "none":  # younger than studies that are known by their key
-            left_out["search"].add("pruner")
+        search = self.spec.search
+        left_out["search"] |= {  # younger than studies that are known by their key
+            *(["pruner"] if search.pruner == "none" else []),
+            *(["horizons"] if search.horizons == [1.0] else []),
+        }
         spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -207,6 +210,7 @@ def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> S
 def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[..., str]) -> None:
     if all(where.low == where.high for where in space.values()):
         raise ConfigError(f"{at('schedule')}: at least one parameter must have a range to search, but all are held.")
+    _check_horizons(spec, at("search", "horizons"))
     if spec.search.pruner != "none":
         _check_pruner(spec, at)
     if spec.search.racing and spec.search.sampler == "es":
@@ -214,6 +218,14 @@ def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[...,
             f"{at('search', 'racing')}: `racing` must be false for the sampler `es`, which compares its pairs on "
             "all trainings, but got true."
         )
+
+
+def _check_horizons(spec: StudySpec, there: str) -> None:
+    horizons = spec.search.horizons
+    if not horizons or horizons != sorted(set(horizons)) or horizons[-1] != 1:
+        raise ConfigError(f"{there}: `horizons` must ascend to 1, but got {horizons!r}.")
+    if len(horizons) > 1 and spec.search.pruner == "none":
+        raise ConfigError(f"{there}: `pruner` must not be none where there are several `horizons`, but is.")
 
 
 def _check_pruner(spec: StudySpec, at: Callable[..., str]) -> None:
@@ -225,7 +237,7 @@ def _check_pruner(spec: StudySpec, at: Callable[..., str]) -> None:
             f"{there}: `pruner` must be none for the sampler `es`, which compares its pairs on all trainings, "
             f"but got {pruner}."
         )
-    if spec.evaluations < 2:
+    if spec.evaluations < 2 and len(spec.search.horizons) == 1:
         raise ConfigError(f"{there}: `evaluations >= 2` must hold for a pruner, but got {spec.evaluations}.")
 
 

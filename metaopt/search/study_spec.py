@@ -129,6 +129,9 @@ class SearchSpec(Spec):
     pruner: Literal["none", "asha", "hyperband", "median"] = "none"
     """Stop a candidate at an evaluation where its score is not among the best third of those seen there (`asha`;
     `hyperband`, in brackets of different patience), or is worse than their median (`median`, from the sixth trial)."""
+    horizons: list[Annotated[float, Field(gt=0, le=1)]] = [1.0]
+    """Shares of the tasks' budgets, ascending to 1: a candidate first does complete trainings of the shortest, and the
+    pruner looks after each horizon, since a schedule that decays at its end cannot be judged half-way."""
     racing: bool = False
     """Train a candidate on one task and seed after the other, and stop it once it is clearly worse than the best."""
 

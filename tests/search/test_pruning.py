@@ -86,6 +86,53 @@ def test_candidate_whose_driver_died_before_it_stopped_stops_at_the_same_evaluat
     assert outcome(work_all(opened(cut, trials=12, pruner="asha", **STUDY))) == expected
 
 
+HORIZONS = STUDY | {"horizons": [0.1, 0.3, 1.0], "evaluations": 2}
+
+
+def test_horizons_are_complete_trainings_of_their_own(tmp_path: Path) -> None:
+    session = opened(tmp_path, trials=10, pruner="asha", seeds=[0, 1], **HORIZONS)
+    assert [session.trainings.task(i).budget for i in range(6)] == [8, 8, 24, 24, 80, 80]
+    assert [session.trainings.id(i) for i in (0, 3, 5)] == [("digits-at-0.1", 0), ("digits-at-0.3", 1), ("digits", 1)]
+    assert session.stages == ((0, 1), (2, 3), (4, 5))
+    rows = work_all(session)
+    lengths = [len(row.verdict.scores) for row in rows if row.verdict]
+    assert set(lengths) >= {1, 3} and lengths[0] == 3
+    for row in rows:
+        assert row.verdict
+        complete = len(row.verdict.scores) == 3
+        assert (row.state == "COMPLETE") == complete == (row.verdict.score is not None)
+        if complete:
+            assert set(row.verdict.fids) == {"digits/seed0", "digits/seed1"}
+            assert row.verdict.score == row.verdict.scores[-1]
+        else:
+            assert row.verdict.reason.startswith(f"pruned at horizon {len(row.verdict.scores)} of 3")
+
+
+def test_full_horizon_scores_as_a_study_without_shorter_ones(tmp_path: Path) -> None:
+    plain, with_horizons = tmp_path / "plain", tmp_path / "horizons"
+    for folder in (plain, with_horizons):
+        folder.mkdir()
+    expected = work_all(opened(plain, trials=8, **STUDY | {"evaluations": 2}))
+    found = work_all(opened(with_horizons, trials=8, pruner="asha", **HORIZONS))
+    assert [row.params for row in found] == [row.params for row in expected]
+    whole = [row for row in found if row.state == "COMPLETE"]
+    assert len(whole) > 1
+    for row in whole:
+        assert row.verdict and row.verdict.score == expected[row.number].verdict.score  # type: ignore[union-attr]
+
+
+def test_each_horizon_is_a_rung(tmp_path: Path) -> None:
+    rows = work_all(opened(tmp_path, trials=14, pruner="asha", **HORIZONS))
+    seen: list[list[float]] = [[], [], []]
+    for row in rows:
+        assert row.verdict
+        for rung, score in enumerate(row.verdict.scores):
+            seen[rung].append(score)
+            promoted = score <= sorted(seen[rung])[max(1, len(seen[rung]) // 3) - 1]
+            if row.number > 0 and rung < 2:
+                assert promoted == (len(row.verdict.scores) > rung + 1), (row.number, rung)
+
+
 def test_published_schedules_run_to_their_ends(tmp_path: Path) -> None:
     study = STUDY | {"schedule": {"family": "power_decay"}, "baselines": ["ttur", "sagan", "wgan_gp"]}
     rows = work_all(opened(tmp_path, trials=8, pruner="asha", **study))
@@ -108,6 +155,9 @@ def test_pruned_trials_are_pruned_for_optuna_too(tmp_path: Path) -> None:
     [
         ({"search": {"trials": 4, "pruner": "asha", "racing": True}}, "`pruner` must be none where `racing` is true"),
         ({"search": {"trials": 4, "pruner": "median", "sampler": "es"}}, "`pruner` must be none for the sampler `es`"),
+        ({"search": {"trials": 4, "horizons": [0.5, 1.0]}}, "`pruner` must not be none where there are several"),
+        ({"search": {"trials": 4, "pruner": "asha", "horizons": [0.5]}}, "`horizons` must ascend to 1, but got"),
+        ({"search": {"trials": 4, "pruner": "asha", "horizons": [0.5, 0.2, 1.0]}}, "`horizons` must ascend to 1"),
         ({"search": {"trials": 4, "pruner": "asha"}, "evaluations": 1}, "`evaluations >= 2` must hold for a pruner"),
     ],
 )
