@@ -137,8 +137,8 @@ def _refusal(address: str, error: Exception) -> str:
         return f"{address} refuses this client: {reason}; install here what cluster/versions.env says"
     if "InvalidAuthToken" in reason or "Token authentication" in reason:
         return (
-            f"{address} refuses this client: the token is missing or wrong; copy the one that `ray get-auth-token` prints "
-            "on the head to a FILE of yours and type: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE"
+            f"{address} refuses this client: the token is missing or wrong; copy the one that `ray get-auth-token` "
+            "prints on the head to a FILE of yours and type: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE"
         )
     return f"{address} takes no client from here: {reason[:300]}; type this on a node of the cluster"
 

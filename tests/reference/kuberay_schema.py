@@ -1,9 +1,9 @@
-"""Writes kuberay.json: the schemas that KubeRay's operator registers for RayCluster and RayJob, without what no test reads.
+"""Writes kuberay.json: the schemas of `spec` that KubeRay's operator registers for RayCluster and RayJob.
 
-    python tests/reference/kuberay_schema.py RAY_OPERATOR_CRD_BASES   # ray-operator/config/crd/bases of a KubeRay checkout
+    python tests/reference/kuberay_schema.py BASES      # ray-operator/config/crd/bases of a KubeRay checkout
 
-Nothing of `spec` is left out but the rules in CEL, which nothing here can run. Parts that occur more than once, such as the
-template of a pod, are written once.
+Left out are words, defaults and the rules in CEL, which nothing here can run. Parts that occur more than once, such as
+the template of a pod, are written once.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+_LEFT_OUT = ("x-kubernetes-validations", "x-kubernetes-map-type", "x-kubernetes-list-type", "default")
 _SMALLEST = 200  # characters of a part that is worth a name of its own
 
 
@@ -41,16 +42,12 @@ def _plain(schema: Any) -> Any:
         return [_plain(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    left_out = ("x-kubernetes-validations", "x-kubernetes-map-type", "x-kubernetes-list-type", "default")
-    kept = {key: value for key, value in schema.items() if key not in left_out}
-    if isinstance(kept.get("description"), str):
+    kept = {key: _plain(value) for key, value in schema.items() if key not in _LEFT_OUT}
+    if isinstance(schema.get("description"), str):
         del kept["description"]
-    for named in ("properties",):
-        if isinstance(kept.get(named), dict):
-            return {key: _plain(value) for key, value in kept.items() if key != named} | {
-                named: {key: _plain(value) for key, value in kept[named].items()}
-            }
-    return {key: _plain(value) for key, value in kept.items()}
+    if isinstance(schema.get("properties"), dict):  # names of fields, whatever they are
+        kept["properties"] = {name: _plain(field) for name, field in schema["properties"].items()}
+    return kept
 
 
 def _text(schema: Any) -> str:
