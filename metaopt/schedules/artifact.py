@@ -13,8 +13,8 @@ from metaopt.schedules.families import check_params, find_family, is_finite_numb
 from metaopt.schedules.types import LOG_4, Controls, Schedule, Signals, State
 
 FORMAT = "metaopt.schedule/1"
-SHIPPED = ("static",)
-"""Names of the schedules that metaopt's own studies found; their files are part of the package."""
+SHIPPED: Mapping[str, str] = {"static": "static.json", "learned": "static.json"}
+"""Name -> file of what metaopt's own studies found: the best static schedule, and the winner on unseen data of all."""
 MAX_BYTES = 1_000_000
 _MAX_MESSAGE = 500
 
@@ -97,7 +97,7 @@ def save_schedule(artifact: ScheduleArtifact, path: str | Path) -> Path:
 def _file_of(source: str | Path) -> Path:
     """The file of a schedule: of one that ships, by its name, else the path itself."""
     if isinstance(source, str) and source in SHIPPED:
-        return Path(__file__).parent / "shipped" / f"{source}.json"
+        return Path(__file__).parent / "shipped" / SHIPPED[source]
     return _expanded(source)
 
 
