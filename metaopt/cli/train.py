@@ -19,7 +19,7 @@ def train(
         str, typer.Option(help="A name that `metaopt data` lists, npz:FILE, npy:FILE, folder:DIR, hf:NAME.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for records, samples and checkpoint.")],
-    schedule: Annotated[str, typer.Option(help="A schedule.json, or a name: `static`, `ttur`, ...")] = "dcgan",
+    schedule: Annotated[str, typer.Option(help="A schedule.json, or a name: `learned`, `ttur`, ...")] = "dcgan",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     budget: Annotated[int | None, typer.Option(min=1, help="Iterations. [default: the task's]")] = None,
     settings: Annotated[
