@@ -117,7 +117,8 @@ def test_doctor_names_the_node_and_the_version_that_differ(cluster: _Cluster, tm
     shadow.mkdir(parents=True)
     (shadow / "__init__.py").write_text('__version__ = "9.9.9"\n')
     with _one_more_node(cluster, PYTHONPATH=str(shadow.parent)):
-        done = metaopt("doctor", "--address", cluster.address, env=cluster.client)
+        # not from a checkout: Ray puts the client's folder first where the nodes look for modules
+        done = metaopt("doctor", "--address", cluster.address, env=cluster.client, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"3 nodes at {cluster.address}" in done.stdout
     (bad,) = re.findall(r"^BAD  (.*)$", done.stdout, re.MULTILINE)
