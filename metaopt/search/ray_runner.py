@@ -174,12 +174,20 @@ def started() -> Iterator[None]:
         try:
             address = os.environ.get("RAY_ADDRESS", "local")
             dashboard = False if address == "local" else None  # None: leave a running cluster as it is
-            ray.init(
-                address=address,
-                include_dashboard=dashboard,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-            )
+            try:
+                ray.init(
+                    address=address,
+                    include_dashboard=dashboard,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                )
+            except (RuntimeError, ConnectionError) as error:
+                if address == "local":
+                    raise
+                raise ConfigError(
+                    f"RAY_ADDRESS must be that of a cluster which lets this client in, but {address} does not; "
+                    f"`metaopt doctor --address {address}` says more."
+                ) from error
             logging.getLogger("ray").setLevel(logging.CRITICAL)
             yield
         finally:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import yaml
 from cluster_files import CLUSTER, COMPOSE
 
@@ -95,7 +94,6 @@ def _status(url: str, **headers: str) -> int:
 
 
 def test_server_refuses_strangers_and_foreign_host_names(tmp_path: Path) -> None:
-    pytest.importorskip("flask_wtf", reason="the server's passwords need `pip install 'mlflow[auth]'`")
     secrets = _secrets(tmp_path)
     login = base64.b64encode(f"admin:{secrets['mlflow_admin_password']}".encode()).decode()
     wrong = base64.b64encode(b"admin:password1234").decode()

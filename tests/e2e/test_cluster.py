@@ -18,7 +18,7 @@ def test_search_runs_on_the_cluster_at_ray_address_and_leaves_it_running(tmp_pat
         try:
             assert cluster.stdout
             line = next(line for line in cluster.stdout if line.startswith("export RAY_ADDRESS="))
-            environment = os.environ | {"RAY_ADDRESS": line.strip().partition("=")[2]}
+            environment = os.environ | {"RAY_ADDRESS": line.strip().partition("=")[2], "RAY_AUTH_MODE": "token"}
             done = metaopt("search", study, "--out", tmp_path / "out", env=environment)
             assert done.returncode == 0, done.stdout + done.stderr
             assert cluster.poll() is None
