@@ -1,5 +1,6 @@
 """`metaopt adapt`: a learned initialisation, adapted to one's own images."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -173,7 +174,7 @@ def _adapted(
                 _check_finite(step, *(tensor for of in weights.values() for tensor in of.values()))
                 if step in ladder(steps):
                     made = _made(pair, weights, z, step)
-                    rows.append({"step": step, **_measured(made, against, images, seed)})
+                    rows.append({"step": step, **_measured(made, against, seed)})
                     csv.write(rows[-1])
     finally:  # of what diverged, too
         if against is not None:
@@ -223,22 +224,16 @@ def _check_finite(step: int, *tensors: "torch.Tensor") -> None:
         )
 
 
-def _measured(made: "torch.Tensor", against: "Target | None", images: Chosen, seed: int) -> Row:
+def _measured(made: "torch.Tensor", against: "Target | None", seed: int) -> Row:
     """All measures; without memorisation where it cannot be told, and none at all without images to compare with."""
     import torch
 
-    from metaopt.gan import to_uint8
     from metaopt.meta.maml.adaptation import measured
-    from metaopt.metrics import evaluate
 
-    random = torch.Generator().manual_seed(seed)  # the same subsets for KID at each step
     if against is None:
         return dict.fromkeys(_MEASURES)
-    if images.unseen:
-        return asdict(measured(made, against, random))
-    metrics = ("fid", "kid", "density_coverage")
-    found = evaluate([to_uint8(made)], against.reference, against.extractor, metrics, random)
-    return {name: found.get(name) for name in _MEASURES}
+    found = measured(made, against, torch.Generator().manual_seed(seed))  # the same subsets for KID at each step
+    return {name: None if math.isnan(value) else value for name, value in asdict(found).items()}
 
 
 def _write_grid(file: Path, images: "torch.Tensor") -> None:

@@ -1,7 +1,8 @@
 """`metaopt export`: a trial as a schedule.json, or as an initialisation.safetensors."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,12 +28,16 @@ def export(
     from metaopt.search.folder import study_folder
 
     folder = study_folder(study)
-    artifact: Any
     if study_in(folder).learns_starts:
-        artifact = export_start(folder, trial)
-        save_initialisation(artifact, out)
+        start = export_start(folder, trial)
+        save_initialisation(start, out)
+        _say(out, start.score, start.provenance)
     else:
-        artifact = export_trial(folder, trial)
-        save_schedule(artifact, out)
-    score = "" if artifact.score is None else f", score {artifact.score:+.3f}"
-    typer.echo(f"{out}: trial {artifact.provenance['trial']} of {artifact.provenance['study']}{score}")
+        schedule = export_trial(folder, trial)
+        save_schedule(schedule, out)
+        _say(out, schedule.score, schedule.provenance)
+
+
+def _say(out: Path, score: float | None, provenance: Mapping[str, object]) -> None:
+    of = "" if score is None else f", score {score:+.3f}"
+    typer.echo(f"{out}: trial {provenance['trial']} of {provenance['study']}{of}")

@@ -1,6 +1,5 @@
 """Bad data on purpose: noise, missing pixels, patches and images, wrong labels, images from elsewhere."""
 
-import hashlib
 import math
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from metaopt.errors import ConfigError, DataError
 from metaopt.gan.datasets import Dataset, check_spec, load_dataset
 from metaopt.gan.images import CHUNK, check_differ, content_hash, to_uint8, to_unit, with_channels
+from metaopt.gan.random_streams import generator_for
 
 GRAY = 128
 """What a missing pixel is: the byte of 0 in [-1, 1]."""
@@ -105,9 +105,7 @@ def corrupted(dataset: Dataset, corruption: Corruption) -> Dataset:
 
 
 def _generator(corruption: Corruption, purpose: str) -> torch.Generator:
-    """Random numbers of their own for each purpose, so that one strength leaves the others' draws alone."""
-    digest = hashlib.sha256(f"{corruption.seed} {purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return generator_for(f"{corruption.seed} {purpose}")
 
 
 def _kept(dataset: Dataset, corruption: Corruption) -> tuple[Tensor, Tensor | None]:

@@ -2,21 +2,19 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import metaopt
-from metaopt.errors import StorageError
 from metaopt.gan import Task
 from metaopt.meta.maml.meta_run import MetaRecord
 from metaopt.meta.maml.meta_task import MetaTask
 from metaopt.meta.objective import TrainingCurve, curve
 from metaopt.schedules import NamedSchedule
 from metaopt.training import Outcome, Record
+from metaopt.whole_file import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +50,7 @@ def store(folder: Path, key: str, recorded: Recorded) -> None:
         "records": [record.as_dict() for record in recorded.records],
         "grids": [grid.hex() for grid in recorded.grids],
     }
-    temporary = folder / f".{key}.{os.getpid()}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(folder / f"{key}.json")
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StorageError(f"{folder} could not be written: {error.strerror}.") from error
+    write_whole(folder / f"{key}.json", json.dumps(content))
 
 
 def find(folder: Path, key: str) -> Recorded | None:

@@ -4,13 +4,15 @@ import logging
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
+
+from metaopt.errors import StorageError
+from metaopt.whole_file import write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -64,18 +66,6 @@ def _write(file: Path, key: str, tensors: Mapping[str, Tensor]) -> None:
     """Write ``file`` whole or not at all; where the disk refuses, say so and go on."""
     raw = save_safetensors({**tensors, "digest": _digest(key, tensors)}, metadata={"key": key})
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(file, raw)
-    except OSError as error:
+        write_whole(file, raw)
+    except StorageError as error:
         _log.warning("Statistics of the real images are not cached: %s", error)
-
-
-def _replace(file: Path, raw: bytes) -> None:
-    # A name of its own for each writer; not mkstemp, whose files no other user of a shared cache may read.
-    part = file.with_name(f".{file.stem}.{uuid4().hex}.tmp")
-    try:
-        part.write_bytes(raw)
-        part.replace(file)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

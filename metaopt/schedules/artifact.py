@@ -1,16 +1,15 @@
 """schedule.json: write, read, validate. Data only, never code; what is wrong is refused, never repaired."""
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metaopt.errors import ArtifactError, ConfigError, StorageError
+from metaopt.errors import ArtifactError, ConfigError
 from metaopt.schedules.families import check_params, find_family, is_finite_number
 from metaopt.schedules.types import LOG_4, Controls, Schedule, Signals, State
+from metaopt.whole_file import write_whole
 
 FORMAT = "metaopt.schedule/1"
 SHIPPED: Mapping[str, str] = {"static": "static.json", "learned": "static.json"}
@@ -82,15 +81,7 @@ def save_schedule(artifact: ScheduleArtifact, path: str | Path) -> Path:
     """Write `artifact` as JSON, all of it or nothing; returns the path."""
     path = _expanded(path)
     text = json.dumps({"format": FORMAT} | asdict(artifact), indent=2, allow_nan=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # what stopped the writing may stop this too
-            temporary.unlink()
-        raise StorageError(f"{path} could not be written: {error.strerror}.") from error
+    write_whole(path, text + "\n")
     return path
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import metaopt
-from metaopt.errors import ConfigError, StorageError
+from metaopt.errors import ConfigError
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.problems import Problem
 from metaopt.search.study import KIND
+from metaopt.whole_file import write_whole
 
 MANIFEST = "study.json"
-_TEMPORARY = f"{MANIFEST}.tmp"
+_TEMPORARY = f".{MANIFEST}."
 START = "initialisation.safetensors"
 """What a trial has learned, in its folder, where that is a start."""
 _LOCK = ".driver.lock"
@@ -121,7 +122,7 @@ def claim(folder: Path, ours: Manifest, *, resume: bool) -> None:
     """Make `folder` the study's; ConfigError, and nothing written, if it is another's or `resume` is needed."""
     manifest = read_manifest(folder) if folder.exists() else None
     if manifest is None:
-        if folder.exists() and any(item.name != _TEMPORARY for item in folder.iterdir()):
+        if folder.exists() and any(not item.name.startswith(_TEMPORARY) for item in folder.iterdir()):
             raise ConfigError(f"{folder} is not empty and holds no study; choose another --out.")
         _write_manifest(folder, ours)
         return
@@ -140,14 +141,7 @@ def claim(folder: Path, ours: Manifest, *, resume: bool) -> None:
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    content = asdict(manifest)
-    temporary = folder / _TEMPORARY
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(folder / MANIFEST)
-    except OSError as error:
-        raise StorageError(f"{folder} could not be written: {error.strerror}.") from error
+    write_whole(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from metaopt.meta.maml import find_algorithm
 from metaopt.meta.maml.meta_task import GroupSpec, MetaTask
 from metaopt.schedules import Family, NamedSchedule, find_family
 from metaopt.search.initialisation_spec import GroupsSpec, InitialisationStudySpec
-from metaopt.search.study import KIND, FirstTrial, Located, Range, Study, load_study, read_study, searched
+from metaopt.search.study import KIND, FirstTrial, Located, Range, Study, read_study, searched, study_from
 from metaopt.search.study_spec import RangeSpec
 from metaopt.search.validation import place, validated
 from metaopt.search.yaml_file import Path as YamlPath
@@ -76,7 +76,7 @@ def load_any_study(source: str, overrides: Sequence[str] = ()) -> AnyStudy:
     if kind not in (KIND, "schedule"):
         raise ConfigError(f"{place(where, ('kind',), name)}: `kind` must be schedule or {KIND}, but got {kind!r}.")
     if kind != KIND:
-        return load_study(source, overrides)
+        return study_from(document, where, name)
     return _study(validated(InitialisationStudySpec, document, where, name), where, name)
 
 

@@ -125,9 +125,8 @@ class Proposals:
     def pruned(self, number: int, step: int, score: float) -> bool:
         """Whether a trial should stop at its `step`-th evaluation or horizon, where it has that score.
 
-        Always the same answer.
-
-        What it is compared with is in the record, so that a resumed search stops what an uninterrupted one would.
+        Always the same answer: what it is compared with is in the record, so that a resumed search stops what an
+        uninterrupted one would.
         """
         known = self._study.get_trials(deepcopy=False)[number]
         trial, said = Trial(self._study, known._trial_id), f"{_PRUNED}_{step}"

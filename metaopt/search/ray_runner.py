@@ -23,7 +23,6 @@ from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Slice
 from metaopt.search.ray_trial import ERROR, JOB, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
-from metaopt.search.study import Study
 from metaopt.search.study_spec import ResourcesSpec
 
 _QUIET = {
@@ -206,8 +205,6 @@ def _shut_down() -> None:
 
 def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
     resources = study.spec.search.resources
-    racing = isinstance(study, Study) and study.spec.search.racing
-    pruning = isinstance(study, Study) and study.spec.search.pruner != "none"
     n = len(session.trainings)
     plan = Plan(
         tasks=tuple(session.trainings.task(i) for i in range(n)),
@@ -224,7 +221,7 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_Stopping(searcher) if racing or pruning else None,
+            scheduler=_Stopping(searcher) if session.stops_early else None,
             num_samples=-1,
             max_concurrent_trials=_n_workers(study),
             reuse_actors=True,

@@ -168,6 +168,11 @@ class Session:
         return self.trainings.stages(racing=self._racing)
 
     @property
+    def stops_early(self) -> bool:
+        """Whether a candidate may be stopped before its end."""
+        return self._racing or self.proposals.prunes
+
+    @property
     def _racing(self) -> bool:
         return isinstance(self.study, Study) and self.study.spec.search.racing
 

@@ -106,8 +106,7 @@ def load_study(source: str, overrides: Sequence[str] = ()) -> Study:
     Raises:
         ConfigError: with file, line, rule and value, for anything that could not run as written.
     """
-    document, where, name = read_study(source, overrides)
-    return _study(validated(StudySpec, document, where, name), where, name)
+    return study_from(*read_study(source, overrides))
 
 
 def read_study(source: str, overrides: Sequence[str] = ()) -> tuple[Document, dict[yaml_file.Path, str], str]:
@@ -154,7 +153,10 @@ def _text(source: str) -> tuple[str, str]:
         raise ConfigError(f"{path}: the study cannot be read: {error}.") from error
 
 
-def _study(spec: StudySpec, where: Mapping[yaml_file.Path, str], name: str) -> Study:
+def study_from(document: Document, where: Mapping[yaml_file.Path, str], name: str) -> Study:
+    """The study that a document holds; `where` and `name` are for messages."""
+    spec = validated(StudySpec, document, where, name)
+
     def at(*path: str | int) -> str:
         return place(where, path, name)
 

@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from metaopt.errors import StorageError
 from metaopt.gan import LOSSES
 from metaopt.meta.maml import Initialisation, save_initialisation
 from metaopt.meta.maml.meta_task import MetaTask
@@ -18,6 +17,7 @@ from metaopt.search.problems import AnyRecord
 from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
 from metaopt.tracking import Point, Status, Tracker
+from metaopt.whole_file import write_whole
 
 
 class TrialRuns:
@@ -59,11 +59,7 @@ class TrialRuns:
     def keep_grid(self, number: int, i: int, evaluation: int, png: bytes) -> None:
         """Keep the sample grid of training `i` at its `evaluation`-th look."""
         path = trial_folder(self._folder, number) / grid_name(self._trainings.label(i), evaluation)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png)
-        except OSError as error:
-            raise StorageError(f"{path} could not be written: {error.strerror}.") from error
+        write_whole(path, png)
         self._tracker.log_artifact(self._uid(number), path, "samples")
 
     def keep_start(self, number: int, start: Initialisation, verdict: Verdict) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from metaopt.errors import StorageError
 from metaopt.meta.maml import load_initialisation
 from metaopt.meta.maml.adaptation import AdaptationMeasures
 from metaopt.meta.maml.meta_judging import Case, adaptations, candidate_of, cases
@@ -17,6 +16,7 @@ from metaopt.meta.objective import log_fid
 from metaopt.meta.statistics import Interval, iqm_interval
 from metaopt.search.folder import START, trial_folder
 from metaopt.search.winner import REFERENCE
+from metaopt.whole_file import write_whole
 
 FILE = "test.json"
 
@@ -55,10 +55,7 @@ def judged_on_unseen(folder: Path, task: MetaTask, best: int) -> Unseen:
         kid=math.fsum(one.kid for one in ours) / len(of),
         reference_kid=math.fsum(one.kid for one in theirs) / len(of),
     )
-    try:
-        (folder / FILE).write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{folder / FILE} could not be written: {error.strerror}.") from error
+    write_whole(folder / FILE, json.dumps(asdict(found), indent=2) + "\n")
     return found
 
 

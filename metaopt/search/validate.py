@@ -20,6 +20,7 @@ from metaopt.search.optuna_space import TrialRow
 from metaopt.search.ray_grid import train_cells_on_ray
 from metaopt.search.study import Study
 from metaopt.search.winner import FILE, Candidate, Validation
+from metaopt.whole_file import write_whole
 
 
 def validate(study: Study, folder: Path, rows: Sequence[TrialRow], observe: Callable[[int, int], None]) -> Validation:
@@ -40,12 +41,7 @@ def validate(study: Study, folder: Path, rows: Sequence[TrialRow], observe: Call
     ):
         observe(done, len(cells))
     found = _judged(study, chosen, cells, kept)
-    temporary = folder / f".{FILE}.tmp"
-    try:
-        temporary.write_text(json.dumps(asdict(found), indent=2), encoding="utf-8")
-        temporary.replace(folder / FILE)
-    except OSError as error:
-        raise StorageError(f"{folder / FILE} could not be written: {error.strerror}.") from error
+    write_whole(folder / FILE, json.dumps(asdict(found), indent=2))
     return found
 
 

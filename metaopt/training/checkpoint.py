@@ -1,16 +1,15 @@
 """Save and load a training: all of it or nothing, the previous state kept, a torn file detected."""
 
-import os
 import pickle
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metaopt.errors import ArtifactError, StorageError
+from metaopt.errors import ArtifactError
 from metaopt.training.training import Training
+from metaopt.whole_file import whole_file
 
 FORMAT = "metaopt.training/1"
 _PREVIOUS = ".previous"
@@ -20,20 +19,14 @@ _DOS_FOLDER = 0x10
 def save_training(training: Training, path: str | Path) -> None:
     """Write the state to `path` atomically; the state that was there becomes ``<path>.previous``."""
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
+    with whole_file(path) as file:
+        try:
             torch.save({"format": FORMAT} | training.state_dict(), file)
             file.flush()
-            os.fsync(file.fileno())
+        except RuntimeError as error:  # torch reports a full disk as a RuntimeError of its zip writer
+            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
         if path.exists():
             path.replace(_previous(path))
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        with suppress(OSError):
-            temporary.unlink()
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise StorageError(f"{path} could not be written: {cause}.") from error
 
 
 def load_training(training: Training, path: str | Path) -> Path:

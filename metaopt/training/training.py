@@ -1,6 +1,5 @@
 """One training: a function of (task, schedule, seed) that yields records, and can be saved and resumed."""
 
-import hashlib
 import math
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from metaopt.gan import (
     to_uint8,
     to_unit,
 )
+from metaopt.gan.random_streams import generator_for
 from metaopt.integrations.torch import ScheduleController
 from metaopt.metrics import evaluate
 from metaopt.schedules import Schedule
@@ -326,5 +326,4 @@ def _d_cost(spec: PairSpec, game: Game, batch: int) -> float:
 
 def _generator(seed: int, purpose: str, device: str) -> torch.Generator:
     """Independent streams per purpose: the k-th batch of D is the same for every update ratio."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return generator_for(f"{seed}/{purpose}", device)

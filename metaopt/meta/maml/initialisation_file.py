@@ -1,10 +1,8 @@
 """initialisation.safetensors: write, read, validate. Data only, never code; what is wrong is refused."""
 
 import json
-import os
 import stat
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -16,12 +14,13 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from metaopt.errors import ArtifactError, ConfigError, StorageError
+from metaopt.errors import ArtifactError, ConfigError
 from metaopt.gan import PairSpec
 from metaopt.gan.image_folder import printable
 from metaopt.meta.maml.initialisation import Initialisation, check_fit
 from metaopt.meta.maml.inner import Rates
 from metaopt.schedules.turns import Player
+from metaopt.whole_file import write_whole
 
 FORMAT = "metaopt.initialisation/1"
 MAX_BYTES = 2**30
@@ -57,18 +56,7 @@ def save_initialisation(init: Initialisation, path: str | Path) -> Path:
     header, tensors = _header(init), _flat(init)
     raw = save_safetensors({**tensors, _DIGEST: _digest(header, tensors)}, metadata={_KEY: header})
     _check_size(raw)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # what stopped the writing may stop this too
-            temporary.unlink()
-        raise StorageError(f"{path} could not be written: {error.strerror}.") from error
+    write_whole(path, raw)
     return path
 
 

@@ -1,6 +1,5 @@
 """What a start is worth: adaptations to groups that it was not learned on, the same ones for every candidate."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metaopt.gan import Pair
+from metaopt.gan.random_streams import generator_for
 from metaopt.meta.maml.adaptation import AdaptationMeasures, Follow, Target, followed, measured, target
 from metaopt.meta.maml.games import Round, images_of
 from metaopt.meta.maml.groups import draw, rounds_of, stack_rounds
@@ -59,7 +59,7 @@ def cases(task: MetaTask, *, test: bool = False) -> list[Case]:
     groups = meta_groups(task)
     for i, group in enumerate(groups.test if test else groups.validation):
         for number in range(TEST_DRAWS if test else DRAWS):
-            random = generator(f"{'tested' if test else 'judged'} by {i} {number}")
+            random = generator_for(f"{'tested' if test else 'judged'} by {i} {number}")
             drawn = draw(group, shots, random)
             rounds = rounds_of(drawn.support, shots, random)
             z = torch.randn(task.n_samples, task.spec.z_dim, generator=random)
@@ -89,7 +89,7 @@ def adaptations(candidate: Candidate, of: Sequence[Case]) -> tuple[list[Adaptati
     """Measures of each case before and after adapting; where that diverged, those of before twice."""
     before, after = (
         [
-            measured(images, case.target, generator("kid"))
+            measured(images, case.target, generator_for("kid"))
             for images, case in zip(generated(candidate, of, adapted=adapted), of, strict=True)
         ]
         for adapted in (False, True)
@@ -133,9 +133,3 @@ def _mean(values: Sequence[float]) -> float:
 
 def _geometric_mean(fids: Sequence[float]) -> float:
     return math.exp(_mean([log_fid(fid) for fid in fids])) if all(map(math.isfinite, fids)) else math.nan
-
-
-def generator(purpose: str) -> torch.Generator:
-    """Independent streams per purpose."""
-    digest = hashlib.sha256(purpose.encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

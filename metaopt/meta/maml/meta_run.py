@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metaopt.errors import ConfigError
 from metaopt.gan import LOSSES, Corruption, to_uint8
+from metaopt.gan.random_streams import generator_for
 from metaopt.meta.maml.adaptation import Follow
 from metaopt.meta.maml.algorithms import find_algorithm
 from metaopt.meta.maml.games import Round, game_players, pair_weights
@@ -18,7 +19,7 @@ from metaopt.meta.maml.groups import image_episode
 from metaopt.meta.maml.initialisation import Initialisation
 from metaopt.meta.maml.inner import Episode, Inner, stacked
 from metaopt.meta.maml.learning import MetaTraining
-from metaopt.meta.maml.meta_judging import DRAWS, Candidate, cases, generated, generator, judged
+from metaopt.meta.maml.meta_judging import DRAWS, Candidate, cases, generated, judged
 from metaopt.meta.maml.meta_task import MetaTask, heads_only, meta_groups
 from metaopt.schedules import Signals, build_schedule
 from metaopt.training import Outcome
@@ -161,7 +162,7 @@ class MetaRun:
         return own | ({"lr_g": self.params["adam_lr"], "lr_d": self.params["adam_lr"]} if self.how == "adam" else {})
 
     def _episodes(self) -> Iterator[Sequence[Episode[Round]]]:
-        random = generator(f"episodes {self.seed}")
+        random = generator_for(f"episodes {self.seed}")
         groups, shots = meta_groups(self.task).train, self.task.episode(self._steps)
         if self.algorithm.joint:  # which would learn to draw what is wrong with its images
             shots = replace(shots, corruptions=(Corruption(),))
