@@ -160,10 +160,11 @@ def _schedule(row: TrialRow, varied: set[str]) -> str:
     return f"{row.name}: {params}" if row.name else params
 
 
-def search_command(source: str, folder: Path, overrides: Sequence[str]) -> str:
+def search_command(source: str, folder: Path, overrides: Sequence[str], leave_out: str | None) -> str:
     """The command that goes on with a search, ready to be typed."""
     sets = [part for override in overrides for part in ("--set", override)]
-    return typed("search", source, "--out", folder, "--resume", *sets)
+    without = [] if leave_out is None else ["--leave-out", leave_out]
+    return typed("search", source, *without, "--out", folder, "--resume", *sets)
 
 
 def print_next(console: Console, folder: Path, study: Study, again: str, model_uri: str | None) -> None:

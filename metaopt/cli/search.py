@@ -23,6 +23,10 @@ def search(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study; repeatable."),
     ] = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Do not train on this data set; choose the winner on it."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study. [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in that folder.")] = False,
 ) -> None:
@@ -36,6 +40,8 @@ def search(
 
       metaopt search my_study.yaml --set tasks.0.data=folder:~/faces --out runs/faces
 
+      metaopt search my_study.yaml --leave-out folder:~/faces
+
       metaopt search init_characters
     """
     from rich.console import Console
@@ -47,10 +53,10 @@ def search(
     from metaopt.search.study import Study
 
     console = Console()
-    loaded = load_any_study(study, set_ or [])
+    loaded = load_any_study(study, set_ or [], leave_out)
     folder = out or Path("runs") / loaded.name
     n_trials = loaded.spec.search.trials
-    again = search_command(study, folder, set_ or [])
+    again = search_command(study, folder, set_ or [], leave_out)
     with _resumable(again), opened(loaded, folder, resume=resume) as running:
         tasks = ", ".join(task.name for task in loaded.tasks)
         what = f"{n_trials} trials of {loaded.family.name} on {tasks}; records in {folder}"

@@ -14,6 +14,7 @@ from metaopt.meta.maml import find_algorithm
 from metaopt.meta.maml.meta_task import GroupSpec, MetaTask
 from metaopt.schedules import Family, NamedSchedule, find_family
 from metaopt.search.initialisation_spec import GroupsSpec, InitialisationStudySpec
+from metaopt.search.leave_out import left_out
 from metaopt.search.study import KIND, FirstTrial, Located, Range, Study, read_study, searched, study_from
 from metaopt.search.study_spec import RangeSpec
 from metaopt.search.validation import place, validated
@@ -69,14 +70,18 @@ class InitialisationStudy:
 AnyStudy = Study | InitialisationStudy
 
 
-def load_any_study(source: str, overrides: Sequence[str] = ()) -> AnyStudy:
-    """A study of either kind, by name or path; ConfigError as of `load_study`."""
+def load_any_study(source: str, overrides: Sequence[str] = (), leave_out: str | None = None) -> AnyStudy:
+    """A study of either kind, by name or path, without a data set or with all; ConfigError as of `load_study`."""
     document, where, name = read_study(source, overrides)
     kind = document.content.get("kind", "schedule") if isinstance(document.content, dict) else "schedule"
     if kind not in (KIND, "schedule"):
         raise ConfigError(f"{place(where, ('kind',), name)}: `kind` must be schedule or {KIND}, but got {kind!r}.")
     if kind != KIND:
+        if leave_out is not None:
+            document, where = left_out(document, leave_out, where, name)
         return study_from(document, where, name)
+    if leave_out is not None:
+        raise ConfigError(f"{name}: --leave-out is for studies of schedules, but `kind` is {KIND}.")
     return _study(validated(InitialisationStudySpec, document, where, name), where, name)
 
 

@@ -248,6 +248,11 @@ def _validation(spec: StudySpec, tasks: Sequence[Task], at: Callable[..., str]) 
     if spec.validation is None:
         return ()
     found = tuple(_task(spec, task, at("validation", "tasks", i)) for i, task in enumerate(spec.validation.tasks))
+    if not found:
+        raise ConfigError(
+            f"{at('validation', 'tasks')}: `validation.tasks` must hold a task, unless --leave-out moves one there, "
+            "but there is none."
+        )
     names = [task.name for task in (*tasks, *found)]
     for i, task in enumerate(found):
         if names.count(task.name) > 1:

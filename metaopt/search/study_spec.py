@@ -139,8 +139,8 @@ class SearchSpec(Spec):
 class ValidationSpec(Spec):
     """Who wins: the best trials again, on fresh seeds and on tasks that the search has not seen."""
 
-    tasks: Annotated[list[TaskSpec], Field(min_length=1)]
-    """Whole data sets apart from those of the search; the winner is chosen on these."""
+    tasks: list[TaskSpec] = Field(default_factory=list)
+    """Whole data sets apart from those of the search; the winner is chosen on these, or on the one left out."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     """None of them one of the search's."""
     top: Annotated[int, Field(ge=1)] = 5

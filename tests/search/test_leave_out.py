@@ -1,0 +1,89 @@
+"""Leaving one data set out of the training."""
+
+from pathlib import Path
+
+import pytest
+from studies import metaopt
+
+from metaopt.errors import ConfigError
+from metaopt.search.folder import read_manifest
+from metaopt.search.initialisation_study import load_any_study
+from metaopt.search.study import Study
+from metaopt.search.winner import read_validation
+
+TEXT = """\
+name: few
+tasks:
+  - {data: digits, budget: 6, network: mlp, width: 8, n_samples: 20}
+  - {name: small, data: mnist5k, size: 8, budget: 6, network: mlp, width: 8, n_samples: 20}
+  - {name: hinge, data: digits, loss: hinge, budget: 6, network: mlp, width: 8, n_samples: 20}
+evaluations: 1
+schedule: {family: constant}
+search: {trials: 2, workers: 1}
+validation: {seeds: [7], top: 1}
+"""
+
+
+def read(tmp_path: Path, text: str, leave_out: str | None) -> Study:
+    path = tmp_path / "few.yaml"
+    path.write_text(text, encoding="utf-8")
+    study = load_any_study(str(path), (), leave_out)
+    assert isinstance(study, Study)
+    return study
+
+
+def test_all_tasks_on_a_data_set_go_to_the_validation(tmp_path: Path) -> None:
+    study = read(tmp_path, TEXT, "digits")
+    assert study.name == "few-without-digits"
+    assert [task.name for task in study.tasks] == ["small"]
+    assert [task.name for task in study.validation] == ["digits", "hinge"]
+    other = read(tmp_path, TEXT, "mnist5k")
+    assert [task.name for task in other.tasks] == ["digits", "hinge"]
+    assert [task.name for task in other.validation] == ["small"]
+    assert study.key != other.key
+
+
+def test_they_join_those_of_the_validation(tmp_path: Path) -> None:
+    own = "validation: {seeds: [7], top: 1, tasks: [{data: glyphs, size: 8, budget: 6}]}"
+    text = TEXT.replace("validation: {seeds: [7], top: 1}", own)
+    assert [task.name for task in read(tmp_path, text, "mnist5k").validation] == ["glyphs", "small"]
+
+
+@pytest.mark.parametrize(
+    ("data", "old", "new", "message"),
+    [
+        (
+            "earth",
+            "",
+            "",
+            r"--leave-out must be one of several that the tasks have, .*digits, mnist5k",
+        ),
+        ("digits", "mnist5k, size: 8", "digits", "--leave-out must be left out where the tasks have another one, too"),
+        ("digits", "validation: {seeds: [7], top: 1}", "", "`validation` must be there for --leave-out"),
+        (None, "", "", "`validation.tasks` must hold a task, unless --leave-out moves one there"),
+        ("mnist5k", "loss: hinge", "loss: hing", r"few.yaml:5: .*hing"),
+        ("digits", "loss: hinge", "loss: hing", r"few.yaml:5: .*hing"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, data: str | None, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, TEXT.replace(old, new) if old else TEXT, data)
+
+
+def test_a_study_of_starts_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--leave-out is for studies of schedules, but `kind` is initialisation"):
+        load_any_study("init_characters", (), "glyphs")
+
+
+def test_the_winner_is_chosen_on_what_was_left_out(tmp_path: Path) -> None:
+    (tmp_path / "few.yaml").write_text(TEXT, encoding="utf-8")
+    done = metaopt("search", "few.yaml", "--leave-out", "mnist5k", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "few-without-mnist5k"
+    manifest, validation = read_manifest(folder), read_validation(folder)
+    assert manifest is not None
+    assert manifest.name == "few-without-mnist5k"
+    assert validation is not None
+    assert "search few.yaml --leave-out mnist5k --out runs/few-without-mnist5k --resume" in done.stdout
+    again = metaopt("search", "few.yaml", "--leave-out", "mnist5k", "--resume", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
