@@ -14,10 +14,11 @@ Starts: from scratch; joint (a GAN trained on all training images, each group as
 for both players, then fine-tuned); freeze_d (the same with the lower half of D frozen, Mo et al. 2020); maml, fomaml,
 reptile, meta_sgd from random weights, with `--iterations` outer iterations; fomaml_after_joint and reptile_after_joint
 from the jointly trained ones. Joint training has as many updates of either player as all inner loops of a meta-learned
-start. Every start may follow by plain gradient steps at three rates or by Adam at four; which, and at which inner rate
-it is learned, is chosen on the groups to choose on, at 25 images and 50 iterations. The chosen ones are then learned
-anew with a seed of their own for each seed of the test, so that intervals are over learning too. What was learned is
-kept in OUT/starts, and the same command goes on where it was stopped.
+start; joint_twice has twice as many, which is what a start learned after joint training has in all. Every start may
+follow by plain gradient steps at three rates or by Adam at four; which, and at which inner rate it is learned, is
+chosen on the groups to choose on, at 25 images and 50 iterations. The chosen ones are then learned anew with a seed of
+their own for each seed of the test, so that intervals are over learning too. What was learned is kept in OUT/starts,
+and the same command goes on where it was stopped.
 """
 
 import argparse
@@ -71,7 +72,9 @@ FOLLOWS: tuple[tuple[Follow, float], ...] = (
 LADDER, SHOTS = (10, 50, 200), (5, 25, 100)
 CHOICE_SHOTS, CHOICE_STEPS, CHOICE_SEEDS = 25, 50, (100, 101)
 AFTER = "_after_joint"
-STARTS = ("scratch", "joint", "freeze_d", "maml", "fomaml", "reptile", "meta_sgd", f"fomaml{AFTER}", f"reptile{AFTER}")
+JOINT = {"joint": 1, "freeze_d": 1, "joint_twice": 2}
+"""Start -> how many times the updates of joint training."""
+STARTS = ("scratch", *JOINT, "maml", "fomaml", "reptile", "meta_sgd", f"fomaml{AFTER}", f"reptile{AFTER}")
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ALIKE = {"o": "0", "i": "1", "l": "1"}
 SHARES = {"train": 22, "validation": 5, "test": 6}
@@ -169,11 +172,13 @@ class Learner:
         """Weights, and learned multipliers where there are any."""
         if option.name == "scratch":
             return pair_weights(pair(seed)), None
-        if option.name in ("joint", "freeze_d"):
-            return self._kept("joint", option.lr, seed, lambda: (self._joint(option.lr, seed), None))
+        if option.name in JOINT:
+            times = JOINT[option.name]
+            name = "joint" if times == 1 else option.name
+            return self._kept(name, option.lr, seed, lambda: (self._joint(option.lr, seed, times), None))
         return self._kept(option.name, option.lr, seed, lambda: self._meta(option, seed))
 
-    def _joint(self, lr: float, seed: int) -> Weights:
+    def _joint(self, lr: float, seed: int, times: int) -> Weights:
         random = torch.Generator().manual_seed(seed)
         most = max(len(group.x) for group in self.groups)
         images = [group.x[_as_often(len(group.x), most, random)] for group in self.groups]
@@ -181,7 +186,9 @@ class Learner:
             file = Path(folder) / "joint.npz"
             np.savez(file, x=torch.cat(images).numpy())
             settings = {"network": SPEC.network, "width": SPEC.width, "z_dim": SPEC.z_dim, "batch": BATCH, "r1": R1}
-            task = task_from_spec(f"npz:{file}", budget=self.iterations * META_BATCH * STEPS, evaluations=1, **settings)
+            task = task_from_spec(
+                f"npz:{file}", budget=times * self.iterations * META_BATCH * STEPS, evaluations=1, **settings
+            )
             schedule = build_schedule("constant", {"lr_g": lr, "lr_d": lr, "update_ratio": 1.0})
             training = Training(task, schedule, seed)
             *_, last = training.run()
@@ -247,7 +254,7 @@ def _as_often(n: int, most: int, random: torch.Generator) -> Tensor:
 
 def options(name: str) -> list[Option]:
     """All that may be chosen for a start."""
-    learned = {"scratch": (0.0,), "joint": JOINT_LRS, "freeze_d": JOINT_LRS}.get(name, INNER_LRS)
+    learned = JOINT_LRS if name in JOINT else (0.0,) if name == "scratch" else INNER_LRS
     return [Option(name=name, lr=lr, how=how, follow_lr=f) for lr, (how, f) in product(learned, FOLLOWS)]
 
 
