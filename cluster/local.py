@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"  # at any other address, be it 127.0.0.2, Ray listens on all
 
 
 def main() -> None:
@@ -22,18 +23,23 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=2, help="worker nodes beside the head, which runs no trials")
     parser.add_argument("--cpus", type=int, default=1, help="CPUs of each worker node")
     arguments = parser.parse_args()
-    _require_token()
+    _set_up()
     from ray.cluster_utils import Cluster  # after the token: Ray reads its settings when it is imported
 
-    head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": LOOPBACK}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    node = {"node_ip_address": LOOPBACK, "dashboard_agent_listen_port": 0}  # 0: a free one, as all have one address
+    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": LOOPBACK}
+    cluster = Cluster(initialize_head=True, head_node_args=node | head)
     try:
-        for _ in range(arguments.nodes):
-            cluster.add_node(num_cpus=arguments.cpus, node_ip_address=LOOPBACK)
+        for i in range(arguments.nodes):
+            own = {
+                "runtime_env_dir_name": f"runtime_resources_{i}"
+            }  # where a job's files go, as on a machine of its own
+            cluster.add_node(num_cpus=arguments.cpus, **node, **own)
         port = cluster.address.rpartition(":")[2]
         print(f"# a head and {arguments.nodes} nodes, listening on {LOOPBACK} only; set this where the client runs:")
         # in capitals, as Ray takes "localhost" and "127.0.0.1" for the outer address, where nothing listens
-        print(f"export RAY_AUTH_MODE=token\nexport RAY_ADDRESS=LOCALHOST:{port}", flush=True)
+        print(f"export RAY_AUTH_MODE=token\nexport RAY_ADDRESS=LOCALHOST:{port}")
+        print(f"export RAY_API_SERVER_ADDRESS=http://{cluster.head_node.webui_url}", flush=True)
         ended = threading.Event()
         for signal_ in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_, lambda *_: ended.set())
@@ -42,8 +48,10 @@ def main() -> None:
         cluster.shutdown()
 
 
-def _require_token() -> None:
+def _set_up() -> None:
     os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # as there, nodes reach each other at 127.0.0.1
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs start `python`
     os.umask(0o077)  # Ray writes the file as the umask says, and whoever reads it may run code here
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     subprocess.run([*ray, "get-auth-token", "--generate"], stdout=subprocess.DEVNULL, check=True)

@@ -35,6 +35,7 @@ HOMES = {
         "metaopt/search/ray_runner.py",
         "metaopt/search/ray_trial.py",
         "metaopt/search/ray_grid.py",
+        "metaopt/search/submit.py",
         "metaopt/cli/doctor.py",
     ),
     "optuna": ("metaopt/search/optuna_space.py", "metaopt/search/es_sampler.py"),

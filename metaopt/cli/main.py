@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from metaopt.cli import adapt, data, doctor, evaluate, export, report, search, show, train, ui
+from metaopt.cli import adapt, data, doctor, evaluate, export, jobs, report, search, show, train, ui
 from metaopt.errors import ConfigError, MetaoptError
 
 app = typer.Typer(
@@ -18,6 +18,11 @@ app = typer.Typer(
 )
 for command in (
     search.search,
+    jobs.submit,
+    jobs.status,
+    jobs.logs,
+    jobs.stop,
+    jobs.resume,
     train.train,
     adapt.adapt,
     evaluate.evaluate,

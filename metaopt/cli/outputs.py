@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -160,11 +161,29 @@ def _schedule(row: TrialRow, varied: set[str]) -> str:
     return f"{row.name}: {params}" if row.name else params
 
 
+AGAIN = "METAOPT_AGAIN"
+"""The variable in which a job finds the command that goes on with it where it was submitted."""
+
+
 def search_command(source: str, folder: Path, overrides: Sequence[str], leave_out: str | None) -> str:
     """The command that goes on with a search, ready to be typed."""
-    sets = [part for override in overrides for part in ("--set", override)]
-    without = [] if leave_out is None else ["--leave-out", leave_out]
-    return typed("search", source, *without, "--out", folder, "--resume", *sets)
+    return os.environ.get(AGAIN) or typed(
+        "search", source, *_without(leave_out), "--out", folder, "--resume", *_sets(overrides)
+    )
+
+
+def submit_command(source: str, address: str, folder: str, overrides: Sequence[str], leave_out: str | None) -> str:
+    """The same for a search on a cluster."""
+    where = ["--address", address, "--out", folder]
+    return typed("submit", source, *_without(leave_out), *where, *_sets(overrides))
+
+
+def _without(data: str | None) -> list[str]:
+    return [] if data is None else ["--leave-out", data]
+
+
+def _sets(overrides: Sequence[str]) -> list[str]:
+    return [part for override in overrides for part in ("--set", override)]
 
 
 def print_next(console: Console, folder: Path, study: Study, again: str, model_uri: str | None) -> None:

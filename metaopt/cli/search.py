@@ -54,7 +54,7 @@ def search(
 
     console = Console()
     loaded = load_any_study(study, set_ or [], leave_out)
-    folder = out or Path("runs") / loaded.name
+    folder = (out or Path("runs") / loaded.name).expanduser()
     n_trials = loaded.spec.search.trials
     again = search_command(study, folder, set_ or [], leave_out)
     with _resumable(again), opened(loaded, folder, resume=resume) as running:

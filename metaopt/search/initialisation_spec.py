@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metaopt.search.study_spec import CorruptionSpec, RangeSpec, ResourcesSpec, Spec, TrackingSpec
+from metaopt.search.study_spec import NAME, CorruptionSpec, RangeSpec, ResourcesSpec, Spec, TrackingSpec
 
 _Whole = Annotated[int, Field(ge=1)]
 
@@ -97,7 +97,7 @@ class InitialisationStudySpec(Spec):
 
     format: Literal["metaopt.study/1"] = "metaopt.study/1"
     kind: Literal["initialisation"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     description: str = ""
     episodes: EpisodesSpec
     networks: NetworksSpec = NetworksSpec()

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Of a study or a task, which is also part of a path and of a metric's name."""
+
 
 class Spec(BaseModel):
     """Part of a study file: unknown keys and wrong types are refused."""
@@ -38,7 +41,7 @@ class TaskSpec(Spec):
 
     data: str
     """A name that `metaopt data` lists, `npz:FILE`, `npy:FILE`, `folder:DIR` or `hf:NAME`."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    name: Annotated[str, Field(pattern=NAME)] | None = None
     """Shown in tables and metric names; from the data if left out."""
     size: int | None = None
     """Width and height of the images in pixels."""
@@ -160,7 +163,7 @@ class StudySpec(Spec):
     format: Literal["metaopt.study/1"] = "metaopt.study/1"
     kind: Literal["schedule"] = "schedule"
     """What is searched for; `initialisation` has keys of its own."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     """Letters, digits, dots, dashes and underscores; also the name of the MLflow experiment."""
     description: str = ""
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]

@@ -1,19 +1,16 @@
 """A cluster of real processes: whom its token keeps out, where it listens, what `metaopt doctor` says of its nodes."""
 
-import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from cluster_files import CLUSTER
+from clusters import LocalCluster, local_cluster
 from studies import metaopt
 
 from metaopt import __version__
@@ -23,43 +20,10 @@ _CONNECT = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Cluster:
-    process: subprocess.Popen[str]
-    client: dict[str, str]
-    """The environment of a client that may come in."""
-    address: str
-    token: Path
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Cluster]:
-    home = tmp_path_factory.mktemp("home")
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    # Ray's sockets need a short path, and a Ray of this machine's user must not find this one as its own
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as scratch:
-        environment = outside | {"HOME": str(home), "RAY_TMPDIR": scratch}
-        command = [sys.executable, CLUSTER / "local.py", "--nodes", "1", "--cpus", "1"]
-        with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as process:
-            try:
-                assert process.stdout
-                printed = dict(re.findall(r"export (\w+)=(\S+)", "".join(_until_address(process.stdout))))
-                assert set(printed) == {"RAY_AUTH_MODE", "RAY_ADDRESS"}
-                yield _Cluster(
-                    process=process, client=environment | printed, address=printed["RAY_ADDRESS"],
-                    token=home / ".ray" / "auth_token",
-                )  # fmt: skip
-            finally:
-                process.terminate()
-
-
-def _until_address(lines: Iterator[str]) -> Iterator[str]:
-    for line in lines:
-        yield line
-        if line.startswith("export RAY_ADDRESS="):
-            return
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with local_cluster(tmp_path_factory.mktemp("home"), nodes=1) as started:
+        yield started
 
 
 def _connect(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -68,17 +32,17 @@ def _connect(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_token_is_for_its_owner_alone(cluster: _Cluster) -> None:
+def test_token_is_for_its_owner_alone(cluster: LocalCluster) -> None:
     assert cluster.token.stat().st_mode & 0o777 == 0o600
     assert len(cluster.token.read_text()) == 64
 
 
-def test_client_with_the_token_comes_in(cluster: _Cluster) -> None:
+def test_client_with_the_token_comes_in(cluster: LocalCluster) -> None:
     done = _connect(cluster.client)
     assert "nodes 2" in done.stdout, done.stderr
 
 
-def test_client_without_the_token_is_refused(cluster: _Cluster, tmp_path: Path) -> None:
+def test_client_without_the_token_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
     elsewhere = cluster.client | {"HOME": str(tmp_path)}
     no_mode = _connect({name: value for name, value in elsewhere.items() if name != "RAY_AUTH_MODE"})
     no_token = _connect(elsewhere)
@@ -93,7 +57,7 @@ def test_client_without_the_token_is_refused(cluster: _Cluster, tmp_path: Path) 
         assert says in done.stderr
 
 
-def test_nothing_listens_beyond_loopback(cluster: _Cluster) -> None:
+def test_nothing_listens_beyond_loopback(cluster: LocalCluster) -> None:
     processes = psutil.Process(cluster.process.pid).children(recursive=True)
     listening = [
         connection.laddr.ip
@@ -105,14 +69,14 @@ def test_nothing_listens_beyond_loopback(cluster: _Cluster) -> None:
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
 
-def test_doctor_says_that_all_nodes_agree(cluster: _Cluster) -> None:
+def test_doctor_says_that_all_nodes_agree(cluster: LocalCluster) -> None:
     done = metaopt("doctor", "--address", cluster.address, env=cluster.client)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"2 nodes at {cluster.address}; this client has Python " in done.stdout
     assert len(re.findall(r"ok   ray       node 127.0.0.1 \(\w{8}\) agrees", done.stdout)) == 2
 
 
-def test_doctor_names_the_node_and_the_version_that_differ(cluster: _Cluster, tmp_path: Path) -> None:
+def test_doctor_names_the_node_and_the_version_that_differ(cluster: LocalCluster, tmp_path: Path) -> None:
     shadow = tmp_path / "shadow" / "metaopt"
     shadow.mkdir(parents=True)
     (shadow / "__init__.py").write_text('__version__ = "9.9.9"\n')
@@ -128,7 +92,7 @@ def test_doctor_names_the_node_and_the_version_that_differ(cluster: _Cluster, tm
 
 
 @contextmanager
-def _one_more_node(cluster: _Cluster, **environment: str) -> Iterator[None]:
+def _one_more_node(cluster: LocalCluster, **environment: str) -> Iterator[None]:
     command = [
         sys.executable,
         "-m",
@@ -149,14 +113,14 @@ def _one_more_node(cluster: _Cluster, **environment: str) -> Iterator[None]:
             node.send_signal(signal.SIGTERM)
 
 
-def test_doctor_says_why_it_was_refused(cluster: _Cluster, tmp_path: Path) -> None:
+def test_doctor_says_why_it_was_refused(cluster: LocalCluster, tmp_path: Path) -> None:
     refused = metaopt("doctor", "--address", cluster.address, env=cluster.client | {"RAY_AUTH_TOKEN": "0" * 64})
     assert refused.returncode == 1
     assert "the token is missing or wrong" in refused.stdout
     assert "RAY_AUTH_TOKEN_PATH=FILE" in refused.stdout
 
 
-def test_doctor_says_that_nothing_answers(cluster: _Cluster) -> None:
+def test_doctor_says_that_nothing_answers(cluster: LocalCluster) -> None:
     closed = metaopt("doctor", "--address", "127.0.0.2:9", env=cluster.client)
     assert closed.returncode == 1
     assert "BAD  ray       nothing answers at 127.0.0.2:9" in closed.stdout

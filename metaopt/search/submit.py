@@ -1,0 +1,173 @@
+"""Searches as jobs of a cluster, through Ray Jobs. The driver runs on the head and survives the client."""
+
+import asyncio
+import logging
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from metaopt.errors import ConfigError, MetaoptError
+from metaopt.search.package import STUDY
+
+_STUDY, _FOLDER = "metaopt.study", "metaopt.folder"
+_STOP_S = 60
+_POLL_S = 1.0
+_CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""They say what they upload, and when a connection has ended."""
+_ENVIRONMENT = {
+    "RAY_JOB_STOP_SIGNAL": "SIGINT",  # ends a search in order
+    "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedSearch:
+    """A search as the cluster knows it."""
+
+    job: str
+    """Its id there."""
+    study: str
+    folder: str
+    """Of the study, on the head."""
+    status: str
+    """PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
+    message: str
+    started: datetime | None
+    ended: datetime | None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return JobStatus(self.status).is_terminal()
+
+
+def submit(address: str, package: Path, study: str, folder: str, environment: Mapping[str, str]) -> SubmittedSearch:
+    """Start a search on a cluster, or go on with it where its folder has records of it.
+
+    Args:
+        address: of the head's dashboard, as in ``http://HEAD:8265``.
+        package: folder made by `pack`.
+        study: name of the study.
+        folder: of the study, on the head; ``~`` is the home folder there.
+        environment: variables that the driver is to have.
+
+    Raises:
+        ConfigError: the study runs there already, or the address does not answer or lets nobody in.
+    """
+    with _connected(address) as client:
+        for running in _of(client, study):
+            if not running.over:
+                raise ConfigError(
+                    f"Study {study!r} is {running.status} there as {running.job}; see it with `metaopt logs {study}`, "
+                    f"or end it with `metaopt stop {study}`."
+                )
+        search = ["python", "-m", "metaopt.cli.main", "search", STUDY, "--out", folder, "--resume"]
+        client.submit_job(
+            entrypoint=f"python -m metaopt.search.packed_data && exec {shlex.join(search)}",
+            submission_id=(job := f"metaopt-{study}-{uuid4().hex[:8]}"),
+            runtime_env={
+                "working_dir": str(package),
+                "worker_process_setup_hook": "metaopt.search.packed_data.link_data",
+                "env_vars": {**_ENVIRONMENT, **environment},
+            },
+            metadata={_STUDY: study, _FOLDER: folder},
+        )
+        return _search(client.get_job_info(job))
+
+
+def searches(address: str, study: str | None = None) -> list[SubmittedSearch]:
+    """All searches that were submitted there, or those of a study, the newest first."""
+    with _connected(address) as client:
+        return _of(client, study)
+
+
+def newest(address: str, study: str) -> SubmittedSearch:
+    """The newest search of a study; ConfigError if there is none."""
+    found = searches(address, study)
+    if not found:
+        raise ConfigError(f"There is no job of study {study!r} at {address}; `metaopt status` lists those that are.")
+    return found[0]
+
+
+def logs(address: str, job: str, *, follow: bool) -> Iterator[str]:
+    """What the driver has printed so far; or that and what follows, until it has ended."""
+    with _connected(address) as client:
+        if not follow:
+            yield client.get_job_logs(job)
+            return
+        lines = client.tail_job_logs(job)
+        with asyncio.Runner() as runner:
+            while True:
+                try:
+                    yield runner.run(anext(lines))  # type: ignore[arg-type]
+                except StopAsyncIteration:
+                    return
+
+
+def stop(address: str, job: str) -> SubmittedSearch:
+    """End a search, and wait until it has: finished trials are kept, unfinished ones are run again on resuming."""
+    with _connected(address) as client:
+        client.stop_job(job)
+        until = time.monotonic() + 2 * _STOP_S
+        while not (found := _search(client.get_job_info(job))).over and time.monotonic() < until:
+            time.sleep(_POLL_S)
+        return found
+
+
+def _of(client: JobSubmissionClient, study: str | None) -> list[SubmittedSearch]:
+    jobs = [_search(job) for job in client.list_jobs() if _STUDY in (job.metadata or {})]
+    oldest = datetime.min.replace(tzinfo=UTC)
+    return sorted(
+        (job for job in jobs if study in (None, job.study)), key=lambda job: job.started or oldest, reverse=True
+    )
+
+
+def _search(job: JobDetails) -> SubmittedSearch:
+    metadata = job.metadata or {}
+    return SubmittedSearch(
+        job=job.submission_id or "",
+        study=metadata[_STUDY],
+        folder=metadata[_FOLDER],
+        status=str(job.status),
+        message=job.message or "",
+        started=_time(job.start_time),
+        ended=_time(job.end_time),
+    )
+
+
+def _time(ms: int | None) -> datetime | None:
+    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[JobSubmissionClient]:
+    """A client of the head there; what is wrong where it does not answer, or refuses."""
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"The address must be that of the head's dashboard, http://HEAD:8265, but got {address!r}.")
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray heeds this one, or RAY_ADDRESS, more than its argument
+    try:
+        yield JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ConfigError(
+            f"{address} must let this client in, but does not: set RAY_AUTH_MODE=token, with the cluster's token in "
+            "~/.ray/auth_token or RAY_AUTH_TOKEN_PATH."
+        ) from error
+    except ConnectionError as error:
+        raise ConfigError(f"{address} must answer as the dashboard of a Ray cluster, but does not: {error}") from error
+    except RuntimeError as error:  # what Ray Jobs raises for whatever the head has answered
+        raise MetaoptError(f"{address} refused: {error}") from error

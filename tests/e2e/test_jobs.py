@@ -1,0 +1,125 @@
+"""Searches as jobs of a cluster of real processes: submitted, watched, stopped, taken up again."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clusters import LocalCluster, local_cluster
+from search_checks import check_whole
+from sklearn.datasets import load_digits
+from studies import metaopt, tiny_study, write_study
+
+from metaopt.search.optuna_space import TrialRow, read_rows
+
+NETWORKS = Path(__file__).parents[1] / "gan" / "my_networks.py"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with local_cluster(tmp_path_factory.mktemp("home"), nodes=2) as started:
+        yield started
+
+
+def _client(cluster: LocalCluster, cache: Path) -> dict[str, str]:
+    return cluster.client | {"METAOPT_CACHE": str(cache)}
+
+
+def test_what_the_study_names_goes_with_it(cluster: LocalCluster, tmp_path: Path) -> None:
+    here, environment = tmp_path / "here", _client(cluster, tmp_path / "cache")
+    here.mkdir()
+    np.savez(here / "mine.npz", x=(load_digits().images[:300, None] * 15).astype(np.uint8))
+    (here / ".env").write_text("PASSWORD=secret\n")
+    study = tiny_study(
+        name="sent",
+        tasks=[
+            {"data": "npz:mine.npz", "budget": 60, "n_samples": 100, "width": 16},
+            {"data": "digits", "budget": 60, "n_samples": 100, "network": "own_networks:make_pair"},
+        ],
+        search={"trials": 4, "seed": 1, "sampler": "random"},
+    )
+    write_study(here, study)
+    shutil.copy(NETWORKS, here / "own_networks.py")
+    environment["PYTHONPATH"] = str(here)
+    done = metaopt("submit", "study.yaml", "--out", tmp_path / "out", cwd=here, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = check_whole(tmp_path / "out", "sent", 4, n_points=42)
+    assert {row.verdict.status for row in rows if row.verdict} == {"finished"}
+    assert f"Search on:                           metaopt submit study.yaml --address {cluster.dashboard}" in re.sub(
+        r"\S*python\S* -m \S+", "metaopt", done.stdout
+    )
+    sent = sorted(file.name for file in (tmp_path / "cache" / "jobs" / "sent" / "package").rglob("*") if file.is_file())
+    assert [re.sub("^[0-9a-f]{16}-", "", name) for name in sent] == ["mine.npz", "own_networks.py", "study.yaml"]
+    said = metaopt("status", "sent", env=environment)
+    assert re.search(r"sent +SUCCEEDED", said.stdout)
+    assert "Use the schedule" in said.stdout.splitlines()[-1]
+    assert "Leaderboard" in metaopt("logs", "sent", env=environment).stdout
+
+
+def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_path: Path) -> None:
+    out, environment = tmp_path / "out", _client(cluster, tmp_path / "cache")
+    tasks = [{"data": "digits", "budget": 1500, "n_samples": 100, "width": 16}]
+    study = write_study(tmp_path, tiny_study(name="long", tasks=tasks))
+    submitted = metaopt("submit", study, "--out", out, "--detach", env=environment)
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    while not any(row.verdict for row in _rows(out, "long")):
+        time.sleep(0.2)
+    again = metaopt("submit", study, "--out", out, "--detach", env=environment)
+    assert again.returncode == 2
+    assert "Study 'long' is RUNNING there as metaopt-long-" in again.stderr
+    stopped = metaopt("stop", "long", env=environment)
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert "long is STOPPED. Finished trials are kept." in stopped.stdout
+    assert "Stopped. Finished trials are kept." in metaopt("logs", "long", env=environment).stdout
+    before = {row.number: row.verdict for row in _rows(out, "long") if row.verdict}
+    assert 0 < len(before) < 6
+    resumed = metaopt("resume", "long", env=environment)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    after = {row.number: row.verdict for row in check_whole(out, "long", 6, n_points=21)}
+    assert {number: after[number] for number in before} == before
+    assert "long is SUCCEEDED already." in metaopt("stop", "long", env=environment).stdout
+
+
+def _rows(out: Path, name: str) -> list[TrialRow]:
+    return list(read_rows(out, name)) if (out / "study.json").exists() else []
+
+
+def test_a_search_that_fails_says_so(cluster: LocalCluster, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("years of work")
+    study = write_study(tmp_path, tiny_study(name="failing"))
+    done = metaopt("submit", study, "--out", tmp_path / "taken", env=_client(cluster, tmp_path / "cache"))
+    assert done.returncode == 1
+    assert "taken is not empty and holds no study; choose another --out." in done.stdout
+    assert "The search has ended as FAILED: Job entrypoint command failed with exit code 2" in done.stderr
+
+
+def test_whom_the_cluster_does_not_let_in(cluster: LocalCluster, tmp_path: Path) -> None:
+    study = write_study(tmp_path, tiny_study())
+    for change in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "0" * 64}):
+        refused = metaopt("submit", study, env=_client(cluster, tmp_path / "cache") | change)
+        assert refused.returncode == 2, refused.stdout + refused.stderr
+        assert "must let this client in, but does not: set RAY_AUTH_MODE=token" in refused.stderr
+
+
+def test_the_address_that_is_given_counts(cluster: LocalCluster, tmp_path: Path) -> None:
+    environment = _client(cluster, tmp_path / "cache")
+    elsewhere = metaopt("status", "--address", "http://127.0.0.2:9", env=environment)
+    assert elsewhere.returncode == 2
+    assert "http://127.0.0.2:9 must answer as the dashboard of a Ray cluster, but does not" in elsewhere.stderr
+    no_url = metaopt("status", "--address", cluster.address, env=environment)
+    assert no_url.returncode == 2
+    assert "must be that of the head's dashboard, http://HEAD:8265, but got" in no_url.stderr
+    without = {name: value for name, value in environment.items() if name != "RAY_API_SERVER_ADDRESS"}
+    nowhere = metaopt("logs", "unknown", env=without)
+    assert nowhere.returncode == 2
+    assert "must say where the head's dashboard is, as 'unknown' was not submitted from here." in nowhere.stderr
+    unknown = metaopt("resume", "unknown", env=environment)
+    assert unknown.returncode == 2
+    assert "Study 'unknown' was not submitted from here" in unknown.stderr
+    no_name = metaopt("logs", "../x", env=environment)
+    assert no_name.returncode == 2
+    assert "The name of a study must match" in no_name.stderr
