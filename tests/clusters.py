@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,29 @@ def local_cluster(home: Path, *, nodes: int) -> Iterator[LocalCluster]:
             finally:
                 process.terminate()
         remove_links(Path(scratch))
+
+
+@contextmanager
+def one_more_node(cluster: LocalCluster, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """A node of one CPU that joins the cluster, and leaves it with the block."""
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        f"--address={cluster.address}",
+        "--num-cpus=1",
+        "--block",
+    ]
+    with subprocess.Popen(
+        command, env=cluster.client | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as node:  # fmt: skip
+        try:
+            assert node.stdout
+            assert any("Ray runtime started" in line for line in node.stdout)
+            yield node
+        finally:
+            node.send_signal(signal.SIGTERM)
 
 
 def remove_links(folder: Path) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from metaopt.cli import adapt, data, doctor, evaluate, export, jobs, report, search, show, train, ui
+from metaopt.cli import adapt, data, doctor, evaluate, export, jobs, report, search, show, sync, train, ui
 from metaopt.errors import ConfigError, MetaoptError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for command in (
     export.export,
     show.show,
     data.data,
+    sync.sync,
     doctor.doctor,
     ui.ui,
 ):

@@ -1,5 +1,6 @@
 """`metaopt search`: run a study on this machine."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,9 +73,10 @@ def search(
 
 @contextmanager
 def _resumable(command: str) -> Iterator[None]:
-    """Say how to go on, where a search ended before its time."""
+    """Say how to go on, where a search ended before its time; SIGTERM ends it as Ctrl-C does."""
     from metaopt.errors import StorageError
 
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
     except StorageError as error:
@@ -82,6 +84,8 @@ def _resumable(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo(f"Stopped. Finished trials are kept. Go on with: {command}", err=True)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _validate(running: "Search", study: "Study", console: "Console") -> None:
@@ -141,10 +145,13 @@ def _conclude_starts(running: "Search", study: "InitialisationStudy", console: "
 
 def _deliver(running: "Search", console: "Console") -> None:
     """Wait for the tracking store, and say so where it does not answer."""
+    from metaopt.cli.outputs import typed
+    from metaopt.tracking.redact import redacted
+
     left = running.tracker.close(_DELIVERY_S)
     if left:
         console.print(
-            f"{left} events wait in {running.folder / 'spool'}: {running.tracking_uri} did not answer. "
-            "Add --resume to the same command to deliver them.",
+            f"{left} events wait in {running.folder / 'spool'}: {redacted(running.tracking_uri)} did not answer. "
+            f"Deliver them with: {typed('sync', '--study', running.folder)}",
             highlight=False,
         )

@@ -6,7 +6,9 @@ import logging
 import math
 import os
 import shutil
+import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ from metaopt.search.ray_trial import ERROR, JOB, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
 from metaopt.search.study_spec import ResourcesSpec
 
+_LOOK_S = 2.0
+"""How often is looked for nodes that have come or gone."""
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -48,10 +52,12 @@ class _SessionSearcher(Searcher):
 
     def __init__(self, session: Session, observe: Callable[[Session], None]) -> None:
         super().__init__(metric=None, mode=None)
-        self._session, self._observe = session, observe
+        self._session, self._observe, self._room = session, observe, _Room(session.study)
         self.failure: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
+        if self._session.n_running >= self._room():
+            return None  # Tune asks again
         job = self._guarded(lambda: self._session.next_job(trial_id))
         return Searcher.FINISHED if job is None else {JOB: job}
 
@@ -170,6 +176,7 @@ def started() -> Iterator[None]:
     os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             address = os.environ.get("RAY_ADDRESS", "local")
             dashboard = False if address == "local" else None  # None: leave a running cluster as it is
@@ -188,6 +195,7 @@ def started() -> Iterator[None]:
                     f"`metaopt doctor --address {address}` says more."
                 ) from error
             logging.getLogger("ray").setLevel(logging.CRITICAL)
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it, and aborts
             yield
         finally:
             _shut_down()
@@ -205,6 +213,7 @@ def _shut_down() -> None:
 
 def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
     resources = study.spec.search.resources
+    room(resources)
     n = len(session.trainings)
     plan = Plan(
         tasks=tuple(session.trainings.task(i) for i in range(n)),
@@ -223,7 +232,6 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
             search_alg=searcher,
             scheduler=_Stopping(searcher) if session.stops_early else None,
             num_samples=-1,
-            max_concurrent_trials=_n_workers(study),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -238,23 +246,41 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
     )
 
 
-def _n_workers(study: AnyStudy) -> int:
-    """Trials at once: as asked for, or as many as the nodes have room for."""
-    n = room(study.spec.search.resources)
-    return n if study.spec.search.workers == "auto" else study.spec.search.workers
+class _Room:
+    """Trials at once: as asked for, or as many as the nodes that are there now have room for."""
+
+    def __init__(self, study: AnyStudy) -> None:
+        self._search = study.spec.search
+        self._n, self._until = 0, -math.inf
+
+    def __call__(self) -> int:
+        if time.monotonic() >= self._until:
+            self._n = self._look()
+            self._until = time.monotonic() + _LOOK_S
+        return self._n
+
+    def _look(self) -> int:
+        if self._search.workers != "auto":
+            return self._search.workers
+        return max(1, _n_fitting(self._search.resources))  # one waits for the next node, where all have gone
 
 
 def room(resources: ResourcesSpec) -> int:
     """How many times `resources` fit into the nodes of the cluster; ConfigError if not once."""
+    n = _n_fitting(resources)
+    if n < 1:
+        found = ray.cluster_resources()
+        raise ConfigError(
+            f"One trial needs `search.resources` of {resources.cpu:g} CPU and {resources.gpu:g} GPU on one node, but "
+            f"no node has that; all together have {found.get('CPU', 0):g} CPU and {found.get('GPU', 0):g} GPU."
+        )
+    return n
+
+
+def _n_fitting(resources: ResourcesSpec) -> int:
     cpu, gpu = resources.cpu, resources.gpu
     n = 0
     for node in ray.nodes():
         has = node["Resources"] if node["Alive"] else {}
         n += int(min(has.get("CPU", 0.0) / cpu, has.get("GPU", 0.0) / gpu if gpu else math.inf))
-    if n < 1:
-        found = ray.cluster_resources()
-        raise ConfigError(
-            f"One trial needs `search.resources` of {cpu:g} CPU and {gpu:g} GPU on one node, but no node has that; "
-            f"all together have {found.get('CPU', 0):g} CPU and {found.get('GPU', 0):g} GPU."
-        )
     return n

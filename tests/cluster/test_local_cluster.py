@@ -1,16 +1,14 @@
 """A cluster of real processes: whom its token keeps out, where it listens, what `metaopt doctor` says of its nodes."""
 
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from clusters import LocalCluster, local_cluster
+from clusters import LocalCluster, local_cluster, one_more_node
 from studies import metaopt
 
 from metaopt import __version__
@@ -80,7 +78,7 @@ def test_doctor_names_the_node_and_the_version_that_differ(cluster: LocalCluster
     shadow = tmp_path / "shadow" / "metaopt"
     shadow.mkdir(parents=True)
     (shadow / "__init__.py").write_text('__version__ = "9.9.9"\n')
-    with _one_more_node(cluster, PYTHONPATH=str(shadow.parent)):
+    with one_more_node(cluster, PYTHONPATH=str(shadow.parent)):
         # not from a checkout: Ray puts the client's folder first where the nodes look for modules
         done = metaopt("doctor", "--address", cluster.address, env=cluster.client, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -89,28 +87,6 @@ def test_doctor_names_the_node_and_the_version_that_differ(cluster: LocalCluster
     assert re.match(rf"ray       node \S+ \(\w{{8}}\) has metaopt 9.9.9, but this client has {__version__}; ", bad)
     assert f"type there, in a checkout of metaopt {__version__}: python -m pip install ." in bad
     assert done.stdout.count(" agrees") == 2
-
-
-@contextmanager
-def _one_more_node(cluster: LocalCluster, **environment: str) -> Iterator[None]:
-    command = [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        f"--address={cluster.address}",
-        "--num-cpus=1",
-        "--block",
-    ]
-    with subprocess.Popen(
-        command, env=cluster.client | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    ) as node:  # fmt: skip
-        try:
-            assert node.stdout
-            assert any("Ray runtime started" in line for line in node.stdout)
-            yield
-        finally:
-            node.send_signal(signal.SIGTERM)
 
 
 def test_doctor_says_why_it_was_refused(cluster: LocalCluster, tmp_path: Path) -> None:

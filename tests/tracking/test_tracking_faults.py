@@ -1,20 +1,15 @@
 """Nothing is lost and nothing is doubled: processes killed at random moments, and a server that comes and goes."""
 
-import os
 import random
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow_server import Server
 
 from metaopt.errors import MetaoptError
 from metaopt.tracking import Point, load_curve, load_runs, open_tracker
@@ -76,47 +71,6 @@ def test_kill_9_at_random_moments_loses_nothing_and_doubles_nothing(tmp_path):
     ended = {uid for uid, step in told if step == "end"}
     assert ended <= {run["tags.metaopt.trial_uid"] for run in runs if run["status"] == "FINISHED"}
     assert all(run["params.trial"] == run["tags.metaopt.trial_uid"].split(".")[1] for run in runs)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """An MLflow server of its own process group on a fixed port, which may be started and killed repeatedly."""
-
-    def __init__(self, store: str, artifacts: Path) -> None:
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-        self._command += ["--port", str(self.port), "--backend-store-uri", store]
-        self._command += ["--artifacts-destination", str(artifacts)]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self._process = subprocess.Popen(
-            self._command,
-            env=os.environ | quiet,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-                return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        raise RuntimeError("the MLflow server did not come up")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""Searches whose MLflow server is away: numbers wait, and none is lost or doubled."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mlflow_server import Server
+from search_checks import check_whole
+from studies import metaopt, tiny_study, write_study
+
+from metaopt.search.optuna_space import read_rows
+
+N_TRIALS = 10
+
+
+def _server(out: Path) -> Server:
+    out.mkdir()
+    return Server(f"sqlite:///{out / 'mlflow.db'}", out.parent / "artifacts")
+
+
+def _study(folder: Path, budget: int) -> Path:
+    tasks = [{"data": "digits", "budget": budget, "n_samples": 100, "width": 16}]
+    return write_study(folder, tiny_study(tasks=tasks, search={"trials": N_TRIALS, "seed": 1, "sampler": "random"}))
+
+
+def test_a_server_that_is_killed_while_trials_run_misses_nothing(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    server, out = _server(store), tmp_path / "out"
+    server.start()
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", _study(tmp_path, 600), "--out", out]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as search:
+        while not any(row.verdict for row in read_rows(out, "tiny")):
+            assert search.poll() is None
+            time.sleep(0.1)
+        server.kill()
+        known = sum(row.verdict is not None for row in read_rows(out, "tiny"))
+        while sum(row.verdict is not None for row in read_rows(out, "tiny")) < min(known + 3, N_TRIALS):
+            assert search.poll() is None, "the search must not wait for the server"
+            time.sleep(0.1)
+        server.start()
+        assert search.wait(600) == 0, (tmp_path / "log").read_text()
+    server.kill()
+    (out / "mlflow.db").symlink_to(store / "mlflow.db")
+    check_whole(out, "tiny", N_TRIALS, n_points=21)
+
+
+def test_what_a_server_has_missed_from_start_to_end_is_brought_by_sync(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    server, out = _server(store), tmp_path / "out"
+    environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
+    done = metaopt("search", _study(tmp_path, 60), "--out", out, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "did not answer. Deliver them with:" in done.stdout.replace("\n", " ")
+    assert not (store / "mlflow.db").exists()
+    in_vain = metaopt("sync", "--study", out, "--wait-s", "1", env=environment)
+    assert in_vain.returncode == 1
+    assert f"{server.uri} did not take them." in in_vain.stderr
+    server.start()
+    for _ in range(2):  # a second time there is nothing left to bring
+        brought = metaopt("sync", "--study", out, env=environment)
+        assert brought.returncode == 0, brought.stderr
+        assert f"All that tiny has recorded is at {server.uri}" in brought.stdout
+    server.kill()
+    (out / "mlflow.db").symlink_to(store / "mlflow.db")
+    check_whole(out, "tiny", N_TRIALS, n_points=21)
+    (experiment,) = sqlite3.connect(store / "mlflow.db").execute("select count(*) from experiments where name='tiny'")
+    assert experiment == (1,)
