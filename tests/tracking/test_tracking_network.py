@@ -1,0 +1,61 @@
+"""What bad networks do to the numbers on their way to an MLflow server: delay them, and nothing else."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow_server import Server
+from tcp_proxy import Mode, Proxy
+
+from metaopt.tracking import Point, load_curve, load_runs, open_tracker, sender
+
+WAIT_S = 300.0
+N = 1_500  # two requests
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    started = Server(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    started.start()
+    yield started
+    started.kill()
+
+
+@pytest.mark.parametrize("mode", ["hang", "reset", "reset_after", "unavailable", "slow", "cut"])
+def test_numbers_come_late_and_once(
+    server: Server, mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(sender, "GIVE_UP_S", 0.5)  # what is only late must not count as refused
+    proxy = Proxy(server.port)
+    picture = tmp_path / "grid.png"
+    picture.write_bytes(b"png" * 1000)
+    tracker = open_tracker(f"http://127.0.0.1:{proxy.port}", mode, tmp_path)
+    for trial in ("a", "b"):
+        proxy.mode = mode
+        before = proxy.n_failed
+        if trial == "a":
+            tracker.start_study(params={"seed": 1}, tags={})
+        started = time.monotonic()
+        tracker.start_trial(trial, name=trial, params={"lr": 1e-4}, tags={})
+        tracker.log(trial, [Point(key="fid", value=1.0 / (1 + i), step=i, timestamp_ms=1) for i in range(N)])
+        tracker.log_artifact(trial, picture, folder="samples")
+        tracker.end_trial(trial, status="FINISHED", metrics={"score": -0.5}, tags={})
+        assert time.monotonic() - started < 1.0, "who logs must not wait for the network"
+        while proxy.n_failed < before + 3:
+            time.sleep(0.05)
+        proxy.mode = "pass"
+    assert tracker.close(WAIT_S) == 0
+    assert tracker.error is None
+    proxy.close()
+    runs = load_runs(server.uri, mode)
+    assert [(run["tags.mlflow.runName"], run["status"], run["metrics.score"]) for run in runs] == [
+        ("a", "FINISHED", -0.5),
+        ("b", "FINISHED", -0.5),
+    ]
+    assert len({run["tags.mlflow.parentRunId"] for run in runs}) == 1
+    for run in runs:
+        curve = load_curve(server.uri, run["run_id"], "fid")
+        assert curve == [(i, 1.0 / (1 + i)) for i in range(N)]
