@@ -64,6 +64,9 @@ def search(
         console.print(f"Study {loaded.name}: {what}", highlight=False, markup=False, soft_wrap=True)
         with SearchProgress(console, n_trials) as progress:
             running.run(progress)
+        n_ended = sum(row.verdict is not None for row in running.session.rows())
+        if n_ended < n_trials:
+            typer.echo(f"The time budget is over after {n_ended} of {n_trials} trials.")
         if isinstance(loaded, Study):
             _validate(running, loaded, console)
             _conclude(running, loaded, console, again)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metaopt.search.study_spec import NAME, CorruptionSpec, RangeSpec, ResourcesSpec, Spec, TrackingSpec
+from metaopt.search.study_spec import NAME, CorruptionSpec, RangeSpec, ResourcesSpec, Spec, TimeBudget, TrackingSpec
 
 _Whole = Annotated[int, Field(ge=1)]
 
@@ -89,6 +89,7 @@ class InitialisationSearchSpec(Spec):
     sampler: Literal["tpe", "random", "gp"] = "tpe"
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    time_budget_s: TimeBudget = None
     resources: ResourcesSpec = ResourcesSpec()
 
 

@@ -61,8 +61,8 @@ class InitialisationStudy:
 
     @property
     def key(self) -> str:
-        """Content key: all but the number of trials, the workers and the tracking."""
-        left_out: Any = {"description": True, "tracking": True, "search": {"trials", "workers"}}
+        """Content key: all but the number of trials, the time, the workers and the tracking."""
+        left_out: Any = {"description": True, "tracking": True, "search": {"trials", "workers", "time_budget_s"}}
         content = json.dumps(self.spec.model_dump(exclude=left_out), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 

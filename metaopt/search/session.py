@@ -5,6 +5,7 @@ told, then its run is closed; a resumed session closes the runs that a dead driv
 """
 
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class Session:
         self._starts: dict[str, dict[int, Initialisation]] = {}
         self._wall_s: dict[str, float] = {}
         self._again: list[Job] = []
+        self._until = time.monotonic() + (study.spec.search.time_budget_s or math.inf)
         self._lost: dict[str, str] = {}
         self._deaths: Counter[tuple[int, int]] = Counter()
         self._unscored: list[_Ended] = []
@@ -108,6 +110,8 @@ class Session:
         return job
 
     def _next(self, job_id: str) -> Job | None:
+        if self.out_of_time:
+            return None
         if self._again:
             return self._again.pop(0)
         if self._untaken:
@@ -148,7 +152,7 @@ class Session:
                 self._runs.keep_grid(job.number, i, len(self._grids[job_id][i]), grid)
 
     def to_be_stopped(self, job_id: str, part: Slice) -> bool:
-        """Whether a candidate, with `part` still to be taken in, should not go on: by the study's pruner, or its race.
+        """Whether a candidate, with `part` still to be taken in, should not go on: by the study's pruner, race or time.
 
         A race is judged whenever a training has ended, a pruner at each evaluation. Published schedules are not pruned.
         """
@@ -158,9 +162,19 @@ class Session:
         before = self._records[job_id]
         records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
         lost = self._lost_race(records, part) if self._racing else self._pruned(job, records)
+        if not lost and self.out_of_time and not self._done(records):
+            lost = f"the time budget of {self.study.spec.search.time_budget_s:g} s was over"
         if lost:
             self._lost[job_id] = lost
         return bool(lost)
+
+    def _done(self, records: Mapping[int, list[AnyRecord]]) -> bool:
+        return all(i in records and records[i][-1].outcome is not None for i in range(len(self.trainings)))
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the study's time budget is over."""
+        return time.monotonic() >= self._until
 
     @property
     def stages(self) -> tuple[tuple[int, ...], ...]:
@@ -170,7 +184,7 @@ class Session:
     @property
     def stops_early(self) -> bool:
         """Whether a candidate may be stopped before its end."""
-        return self._racing or self.proposals.prunes
+        return self._racing or self.proposals.prunes or self._until < math.inf
 
     @property
     def _racing(self) -> bool:
@@ -236,9 +250,12 @@ class Session:
 
     @property
     def complete(self) -> bool:
-        """Whether the study has all its trials, and each has ended."""
-        rows = self.rows()
-        return len(rows) >= self.study.spec.search.trials and all(row.verdict is not None for row in rows)
+        """Whether the study has all its trials, or some where its time is over, and each has ended."""
+        rows = [row for row in self.rows() if row.state != "WAITING"]
+        enough = len(rows) >= self.study.spec.search.trials
+        if self.out_of_time:
+            enough = enough or any(row.verdict and row.verdict.score is not None for row in rows)
+        return enough and all(row.verdict is not None for row in rows)
 
     def rows(self) -> list[TrialRow]:
         """All trials so far."""

@@ -79,12 +79,12 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Content key of the study: all but the number of trials, the workers, the validation and the tracking.
+        """Content key of the study: all but the number of trials, time, workers, validation and tracking.
 
         A schedule.json counts by what it holds.
         """
         left_out: Any = dict.fromkeys(("kind", "description", "tracking", "validation", "reference", "baselines"), True)
-        left_out |= {"search": {"trials", "workers"}, "schedule": {"start"}}
+        left_out |= {"search": {"trials", "workers", "time_budget_s"}, "schedule": {"start"}}
         search = self.spec.search
         left_out["search"] |= {  # younger than studies that are known by their key
             *(["pruner"] if search.pruner == "none" else []),

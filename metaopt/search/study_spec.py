@@ -114,6 +114,16 @@ class ResourcesSpec(Spec):
     """Share of a GPU; 0 trains on the CPU."""
 
 
+TimeBudget = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        description="Seconds after which no trial begins, and those that run end at their next evaluation, which "
+        "counts as a pruned trial's does; with `--resume` they begin anew.",
+    ),
+]
+
+
 class SearchSpec(Spec):
     """How it is searched."""
 
@@ -124,6 +134,7 @@ class SearchSpec(Spec):
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials at once; `auto` fills the machine."""
+    time_budget_s: TimeBudget = None
     resources: ResourcesSpec = ResourcesSpec()
     objective: Literal["mean", "mean_tail", "worst"] = "mean"
     """Of the tasks' ln FID ratios: their mean, half their mean and half the mean of the worst ones, or the worst."""

@@ -1,0 +1,69 @@
+"""A search that may take so long: what was evaluated by then counts."""
+
+import time
+from pathlib import Path
+
+import pytest
+from search_checks import check_whole
+from sessions import opened, work, work_all
+from studies import metaopt, tiny_study, write_study
+
+
+def test_trials_end_at_the_evaluation_after_which_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = opened(tmp_path, trials=6, time_budget_s=100.0)
+    for name in ("reference", "a"):
+        job = session.next_job(name)
+        assert job is not None
+        work(session, name, job)
+    job = session.next_job("b")
+    assert job is not None and not session.out_of_time
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 101)
+    work(session, "b", job)
+    assert session.next_job("c") is None
+    assert session.complete
+    reference, whole, cut = session.rows()
+    assert reference.state == whole.state == "COMPLETE"
+    assert whole.verdict and whole.verdict.reason == ""
+    assert cut.state == "PRUNED" and cut.verdict and len(cut.verdict.scores) == 1
+    assert cut.verdict.reason.startswith("the time budget of 100 s was over")
+
+
+def test_a_trial_that_ends_as_time_does_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = opened(tmp_path, trials=6, time_budget_s=100.0, evaluations=1)
+    for name in ("reference", "a"):
+        job = session.next_job(name)
+        assert job is not None
+        now = time.monotonic()
+        if name == "a":
+            monkeypatch.setattr(time, "monotonic", lambda now=now: now + 101)
+        work(session, name, job)
+    assert [row.state for row in session.rows()] == ["COMPLETE", "COMPLETE"]
+    assert [row.verdict.reason for row in session.rows() if row.verdict] == ["", ""]
+
+
+def test_more_time_is_the_same_study(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert opened(tmp_path / "a", time_budget_s=5.0).study.key == opened(tmp_path / "b").study.key
+
+
+def test_without_a_score_it_is_not_complete(tmp_path: Path) -> None:
+    session = opened(tmp_path, time_budget_s=1e-9)
+    assert all(row.verdict is None for row in work_all(session))
+    assert not session.complete
+
+
+def test_a_search_keeps_to_it_and_goes_on(tmp_path: Path) -> None:
+    tasks = [{"data": "digits", "budget": 300, "n_samples": 100, "width": 16}]
+    search = {"trials": 500, "seed": 1, "sampler": "random", "time_budget_s": 25.0}
+    study, out = write_study(tmp_path, tiny_study(tasks=tasks, search=search)), tmp_path / "out"
+    done = metaopt("search", study, "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "of 500 trials." in done.stdout and "Leaderboard" in done.stdout
+    n = len(list((out / "trials").iterdir()))
+    assert 1 < n < 500
+    again = metaopt("search", study, "--out", out, "--resume", "--set", f"search.trials={n + 2}")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "time budget is over" not in again.stdout
+    check_whole(out, "tiny", n + 2, n_points=21)
