@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metaopt.search.study_spec import NAME, CorruptionSpec, RangeSpec, ResourcesSpec, Spec, TimeBudget, TrackingSpec
+from metaopt.search.study_spec import (
+    NAME,
+    CorruptionSpec,
+    HangLimit,
+    RangeSpec,
+    ResourcesSpec,
+    Spec,
+    TimeBudget,
+    TrackingSpec,
+)
 
 _Whole = Annotated[int, Field(ge=1)]
 
@@ -90,6 +99,7 @@ class InitialisationSearchSpec(Spec):
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     time_budget_s: TimeBudget = None
+    evaluation_limit_s: HangLimit = None
     resources: ResourcesSpec = ResourcesSpec()
 
 

@@ -222,6 +222,7 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
         device="cuda" if resources.gpu > 0 else "cpu",
         n_threads=max(1, int(resources.cpu)),
         stages=session.stages,
+        limit_s=study.spec.search.evaluation_limit_s,
     )
     trainable = tune.with_resources(
         tune.with_parameters(TrainJob, plan=plan), {"cpu": resources.cpu, "gpu": resources.gpu}

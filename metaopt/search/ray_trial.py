@@ -1,8 +1,12 @@
 """The worker's side: a Ray Tune trainable that trains a job slice by slice and reports plain records."""
 
+import os
+import signal
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +37,23 @@ class Plan:
     """CPU threads of a training, >= 1."""
     stages: tuple[tuple[int, ...], ...]
     """Trainings of a candidate that advance together, one stage after the other."""
+    limit_s: float | None = None
+    """Of a step; a process that takes longer ends itself."""
+
+
+@contextmanager
+def _ended_after(limit_s: float | None) -> Iterator[None]:
+    """End this process where the block takes longer: what hangs in foreign code cannot be asked to stop."""
+    if limit_s is None:
+        yield
+        return
+    timer = threading.Timer(limit_s, os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class TrainJob(tune.Trainable):
@@ -58,7 +79,8 @@ class TrainJob(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Bring every training of the job to its next evaluation. An exception is reported, as what it is."""
         try:
-            return self._advance()
+            with _ended_after(self._plan.limit_s):
+                return self._advance()
         except Exception:  # the process is sound, and the driver has a use for the traceback
             return {ERROR: traceback.format_exc(), tune.result.DONE: True}
 

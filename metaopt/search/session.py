@@ -79,6 +79,8 @@ class Session:
         self._grids: dict[str, dict[int, list[bytes]]] = {}
         self._starts: dict[str, dict[int, Initialisation]] = {}
         self._wall_s: dict[str, float] = {}
+        self._heard: dict[str, float] = {}
+        """When a job was handed out, or has reported last."""
         self._again: list[Job] = []
         self._until = time.monotonic() + (study.spec.search.time_budget_s or math.inf)
         self._lost: dict[str, str] = {}
@@ -107,6 +109,7 @@ class Session:
         if job is not None:
             self._jobs[job_id] = job
             self._records[job_id], self._grids[job_id], self._starts[job_id] = {}, {}, {}
+            self._heard[job_id] = time.monotonic()
         return job
 
     def _next(self, job_id: str) -> Job | None:
@@ -140,7 +143,7 @@ class Session:
     def on_slice(self, job_id: str, part: Slice) -> None:
         """Take in new records of a running job."""
         job = self._jobs[job_id]
-        self._wall_s[job_id] = part.wall_s
+        self._wall_s[job_id], self._heard[job_id] = part.wall_s, time.monotonic()
         self._starts[job_id].update(part.starts)
         for i, records in part.records.items():
             self._records[job_id].setdefault(i, []).extend(records)
@@ -237,7 +240,9 @@ class Session:
 
     def on_death(self, job_id: str, reason: str) -> None:
         """The worker of a job died: not the schedule's fault, so it is handed out once more."""
-        job = self._jobs[job_id]
+        job, limit = self._jobs[job_id], self.study.spec.search.evaluation_limit_s
+        if limit is not None and time.monotonic() - self._heard[job_id] >= limit:
+            reason = f"no evaluation within {limit:g} s, and its process was ended"
         self._deaths[job.number, job.training] += 1
         if self._deaths[job.number, job.training] > 1:
             self.on_end(job_id, error=reason)

@@ -17,7 +17,7 @@ from metaopt.meta import Objective
 from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, find_schedule
 from metaopt.search import yaml_file
 from metaopt.search.initialisation_spec import InitialisationStudySpec
-from metaopt.search.study_spec import RangeSpec, StudySpec, TaskSpec
+from metaopt.search.study_spec import NO_PART_OF_THE_KEY, RangeSpec, StudySpec, TaskSpec
 from metaopt.search.validation import apply, place, validated
 from metaopt.search.yaml_file import Document
 
@@ -84,7 +84,7 @@ class Study:
         A schedule.json counts by what it holds.
         """
         left_out: Any = dict.fromkeys(("kind", "description", "tracking", "validation", "reference", "baselines"), True)
-        left_out |= {"search": {"trials", "workers", "time_budget_s"}, "schedule": {"start"}}
+        left_out |= {"search": set(NO_PART_OF_THE_KEY), "schedule": {"start"}}
         search = self.spec.search
         left_out["search"] |= {  # younger than studies that are known by their key
             *(["pruner"] if search.pruner == "none" else []),

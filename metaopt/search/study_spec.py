@@ -123,6 +123,18 @@ TimeBudget = Annotated[
     ),
 ]
 
+HangLimit = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        description="Seconds in which a trial must reach its next evaluation. One that does not is ended, and run once "
+        "more, and then recorded as an error.",
+    ),
+]
+
+NO_PART_OF_THE_KEY = {"trials", "workers", "time_budget_s", "evaluation_limit_s"}
+"""Keys of `search` that may change when a study goes on."""
+
 
 class SearchSpec(Spec):
     """How it is searched."""
@@ -135,6 +147,7 @@ class SearchSpec(Spec):
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials at once; `auto` fills the machine."""
     time_budget_s: TimeBudget = None
+    evaluation_limit_s: HangLimit = None
     resources: ResourcesSpec = ResourcesSpec()
     objective: Literal["mean", "mean_tail", "worst"] = "mean"
     """Of the tasks' ln FID ratios: their mean, half their mean and half the mean of the worst ones, or the worst."""

@@ -1,0 +1,51 @@
+"""A training that hangs: it is ended, run once more, and then an error; the others go on."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from studies import tiny_study, write_study
+
+from metaopt.search.optuna_space import TrialRow, read_rows
+
+NETWORKS = """\
+import os
+import time
+
+from my_networks import make_pair as sound
+
+
+def make_pair(**shape):
+    g, d = sound(**shape)
+    d.register_forward_pre_hook(lambda *_: time.sleep(10_000) if os.path.exists("HANG") else None)
+    return g, d
+"""
+
+
+def _ended(out: Path, status: str) -> list[TrialRow]:
+    rows = read_rows(out, "tiny") if (out / "study.json").exists() else []
+    return [row for row in rows if row.verdict and row.verdict.status == status]
+
+
+def test_what_hangs_is_ended_and_the_search_goes_on(tmp_path: Path) -> None:
+    out, hang = tmp_path / "out", tmp_path / "hang"
+    (tmp_path / "hanging.py").write_text(NETWORKS.replace("HANG", str(hang)))
+    tasks = [{"data": "digits", "budget": 600, "n_samples": 100, "network": "hanging:make_pair"}]
+    search = {"trials": 5, "seed": 1, "sampler": "random", "workers": 1, "evaluation_limit_s": 8.0}
+    study = write_study(tmp_path, tiny_study(tasks=tasks, search=search))
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1] / "gan")])
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out]
+    environment = os.environ | {"PYTHONPATH": paths}
+    log = tmp_path / "log"
+    with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process:
+        for status, act in (("finished", hang.touch), ("error", hang.unlink)):
+            while not _ended(out, status):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+            act()
+        assert process.wait(600) == 0, log.read_text()
+    (row,) = _ended(out, "error")
+    assert row.verdict and row.verdict.reason == "no evaluation within 8 s, and its process was ended"
+    assert len(_ended(out, "finished")) == 4
