@@ -22,8 +22,7 @@ Address = Annotated[
 ]
 Study = Annotated[str, typer.Argument(metavar="NAME", help="Name of a study that was submitted.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the search, nor show what it prints.")]
-_PASSED_ON = ("MLFLOW_TRACKING_URI",)
-"""Variables of this machine that the search there is to have."""
+_TRACKING = "MLFLOW_TRACKING_URI"
 
 
 def submit(
@@ -51,17 +50,27 @@ def submit(
 
       metaopt submit my_study.yaml --set search.trials=200 --detach
     """
-    from metaopt.cli.outputs import submit_command
+    from metaopt.errors import ConfigError
     from metaopt.search.package import pack
-    from metaopt.search.submitted import Submitted, packages
+    from metaopt.search.submitted import Submitted, fresh_folder
 
+    if out and not out.startswith(("/", "~")):
+        raise ConfigError(f"--out must be an absolute path on the head, or begin with ~, but got {out!r}.")
     head = _address(address, None)
-    package = pack(study, set_ or [], leave_out, packages())
-    for data in package.elsewhere:
-        typer.echo(f"{data} is not sent: every node must have it.")
-    folder = out or f"~/runs/{package.name}"
-    command = submit_command(study, head, folder, set_ or [], leave_out)
-    _start(Submitted(study=package.name, address=head, folder=folder, command=command), package.folder, detach=detach)
+    with fresh_folder() as folder:
+        package = pack(study, set_ or [], leave_out, folder)
+        for data in package.elsewhere:
+            typer.echo(f"{data} is not sent: every node must have it.")
+        submitted = Submitted(
+            study=package.study,
+            address=head,
+            folder=out or f"~/runs/{package.study}",
+            source=study,
+            overrides=tuple(set_ or ()),
+            leave_out=leave_out,
+        )
+        job = _started(submitted, package.folder)
+    _shown(submitted, job, detach=detach)
 
 
 def resume(study: Study, address: Address = None, detach: Detach = False) -> None:
@@ -74,13 +83,14 @@ def resume(study: Study, address: Address = None, detach: Detach = False) -> Non
     from dataclasses import replace
 
     from metaopt.errors import ConfigError
-    from metaopt.search.package import PACKAGE, STUDY
-    from metaopt.search.submitted import kept, packages
+    from metaopt.search.package import STUDY
+    from metaopt.search.submitted import kept, package_of
 
-    found, package = kept(study), packages() / study / PACKAGE
+    found, package = kept(study), package_of(study)
     if found is None or not (package / STUDY).exists():
         raise ConfigError(f"Study {study!r} was not submitted from here; `metaopt submit` goes on with it, too.")
-    _start(replace(found, address=_address(address, study)), package, detach=detach)
+    submitted = replace(found, address=_address(address, study))
+    _shown(submitted, _started(submitted, package), detach=detach)
 
 
 def status(
@@ -125,10 +135,14 @@ def logs(
 
       metaopt logs my_study -f
     """
+    from metaopt.search.submit import follow as followed
+    from metaopt.search.submit import logs as printed
     from metaopt.search.submit import newest
 
     head = _address(address, study)
-    _show_logs(head, newest(head, study), follow=follow)
+    job = newest(head, study).job
+    for part in followed(head, job) if follow else [printed(head, job)]:
+        _write(part)
 
 
 def stop(study: Study, address: Address = None) -> None:
@@ -153,44 +167,66 @@ def stop(study: Study, address: Address = None) -> None:
     typer.echo(f"{study} is {found.status}. Finished trials are kept. Go on with: metaopt resume {study}")
 
 
-def _start(submitted: "Submitted", package: Path, *, detach: bool) -> None:
-    from metaopt.cli.outputs import AGAIN
-    from metaopt.errors import MetaoptError
-    from metaopt.search.submit import newest
+def _started(submitted: "Submitted", package: Path) -> "SubmittedSearch":
+    """Start the job, and keep what was accepted."""
+    from metaopt.cli.outputs import AGAIN, submit_command
     from metaopt.search.submit import submit as submit_search
     from metaopt.search.submitted import keep
+    from metaopt.tracking.redact import redacted
+
+    study, head, folder = submitted.study, submitted.address, submitted.folder
+    overrides = [redacted(override) for override in submitted.overrides]  # whoever sees the dashboard sees them
+    again = submit_command(submitted.source, head, folder, overrides, submitted.leave_out)
+    job = submit_search(head, package, study, folder, {AGAIN: again} | _passed_on())
+    keep(submitted, package)
+    typer.echo(f"Submitted {study} to {head} as {job.job}; records in {folder} on the head.")
+    return job
+
+
+def _passed_on() -> dict[str, str]:
+    """Variables of this machine that the search there is to have."""
+    uri = os.environ.get(_TRACKING)
+    if not uri:
+        return {}
+    if "://" not in uri or uri.startswith(("sqlite:", "file:")):
+        typer.echo(f"{_TRACKING} is not passed on: it is a file of this machine.")
+        return {}
+    return {_TRACKING: uri}
+
+
+def _shown(submitted: "Submitted", job: "SubmittedSearch", *, detach: bool) -> None:
+    """Show what a job prints until it has ended; MetaoptError if it has not ended well."""
+    from metaopt.errors import MetaoptError
+    from metaopt.search.submit import follow, look
 
     study, head = submitted.study, submitted.address
-    environment = {name: value for name in _PASSED_ON if (value := os.environ.get(name))}
-    job = submit_search(head, package, study, submitted.folder, environment | {AGAIN: submitted.command})
-    keep(submitted)
-    typer.echo(f"Submitted {study} to {head} as {job.job}; records in {submitted.folder} on the head.")
+    hint = f"See it with: metaopt logs -f {study}   End it with: metaopt stop {study}"
     if detach:
-        typer.echo(f"See it with: metaopt status {study}, metaopt logs -f {study}")
+        typer.echo(hint)
         return
     try:
-        _show_logs(head, job, follow=True)
+        for part in follow(head, job.job):
+            _write(part)
     except KeyboardInterrupt:
-        typer.echo(f"\nIt goes on. See it with: metaopt logs -f {study}   End it with: metaopt stop {study}", err=True)
+        typer.echo(f"\nIt goes on. {hint}", err=True)
         raise
-    ended = newest(head, study)
+    ended = look(head, job.job)
+    if not ended.over:
+        raise MetaoptError(f"{head} sends no more, and the search goes on. {hint}")
     if ended.status != "SUCCEEDED":
         raise MetaoptError(f"The search has ended as {ended.status}: {ended.message.partition(', last ')[0]}.")
 
 
-def _show_logs(address: str, job: "SubmittedSearch", *, follow: bool) -> None:
-    from metaopt.search.submit import logs
-
-    for part in logs(address, job.job, follow=follow):
-        sys.stdout.write(part)
-        sys.stdout.flush()
+def _write(part: str) -> None:
+    sys.stdout.write(part)
+    sys.stdout.flush()
 
 
 def _last_words(address: str, job: "SubmittedSearch") -> str:
     """The last line that a search has printed."""
     from metaopt.search.submit import logs
 
-    lines = "".join(logs(address, job.job, follow=False)).replace("\r", "\n").split("\n")
+    lines = logs(address, job.job).replace("\r", "\n").split("\n")
     return next((line for line in reversed(lines) if line.strip()), job.message)
 
 

@@ -33,7 +33,7 @@ def load_folder(path: Path, size: int | None) -> RawImages:
         path: the folder.
         size: pixels along one side of the result, in [8, 64]; None: 32.
     """
-    names = _image_files(path)
+    names = image_files(path)
     x = read_images([path / name for name in names], DEFAULT_SIZE if size is None else size, where=path)
     return RawImages(x=gray_if_all_are(x), y=_classes(names), where=str(path))
 
@@ -71,7 +71,7 @@ def printable(name: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
-def _image_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
     """Paths of all images, relative to `folder`, sorted part by part."""
     _check_folder(folder)
     files: list[str] = []

@@ -15,6 +15,7 @@ from metaopt.errors import ConfigError
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.problems import Problem
 from metaopt.search.study import KIND
+from metaopt.tracking.redact import redacted
 from metaopt.whole_file import write_whole
 
 MANIFEST = "study.json"
@@ -22,6 +23,7 @@ _TEMPORARY = f".{MANIFEST}."
 START = "initialisation.safetensors"
 """What a trial has learned, in its folder, where that is a start."""
 _LOCK = ".driver.lock"
+_TRACKED = ".tracking_uri"
 
 
 def study_folder(study: str) -> Path:
@@ -41,9 +43,34 @@ def trial_uid(name: str, key: str, number: int) -> str:
 
 
 def tracking_uri(own: str | None, folder: Path) -> str:
-    """The study's own, or MLFLOW_TRACKING_URI, or an SQLite file in the folder."""
-    default = f"sqlite:///{(folder / 'mlflow.db').absolute()}"
-    return own or os.environ.get("MLFLOW_TRACKING_URI") or default
+    """The study's own, or MLFLOW_TRACKING_URI, or the one that it has begun with, or an SQLite file in the folder.
+
+    ConfigError where the study has begun with another one than the environment has: half of it would be in either.
+    """
+    given, begun = os.environ.get("MLFLOW_TRACKING_URI"), _begun_with(folder)
+    if own:
+        return own
+    if given and begun and given != begun:
+        raise ConfigError(
+            f"{folder} has begun with the MLFLOW_TRACKING_URI {redacted(begun)}, not {redacted(given)}: unset it, "
+            f"or, if the same store has moved, remove {folder / _TRACKED}."
+        )
+    return given or begun or f"sqlite:///{(folder / 'mlflow.db').absolute()}"
+
+
+def remember_tracking(folder: Path, uri: str) -> None:
+    """Keep the store that a study has begun with, where it is not the folder's own: the environment may forget it."""
+    if uri != f"sqlite:///{(folder / 'mlflow.db').absolute()}" and not _begun_with(folder):
+        descriptor = os.open(folder / _TRACKED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it may hold a password
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(uri + "\n")
+
+
+def _begun_with(folder: Path) -> str | None:
+    try:
+        return (folder / _TRACKED).read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
 
 
 def trial_folder(folder: Path, number: int) -> Path:

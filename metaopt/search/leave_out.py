@@ -1,14 +1,16 @@
 """Leave one data set out: where sets are few, each in turn is what a study chooses its winner on."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from metaopt.errors import ConfigError
 from metaopt.search import yaml_file
+from metaopt.search.study_spec import NAME
 from metaopt.search.yaml_file import Document
 
-_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_STRANGE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 64
 
 
@@ -24,12 +26,14 @@ def left_out(
         name: of the file, for messages.
 
     Raises:
-        ConfigError: no task has that data set, no other has another one, or there is no `validation` to move it to.
+        ConfigError: no task has that data set, no other has another one, one that stays has foreign images of it, or
+            there is no `validation` to move it to.
     """
     content = document.content if isinstance(document.content, dict) else {}
     tasks, validation = content.get("tasks"), content.get("validation")
-    if not isinstance(tasks, list):
-        return document, dict(where)  # refused for what it lacks
+    own = validation.get("tasks") or [] if isinstance(validation, dict) else []
+    if not isinstance(tasks, list) or not isinstance(own, list):
+        return document, dict(where)  # refused for what it is
     moved = [i for i, task in enumerate(tasks) if _data_of(task) == data]
     stays = [i for i in range(len(tasks)) if i not in moved]
     if not moved or not stays:
@@ -38,15 +42,29 @@ def left_out(
         raise ConfigError(f"{name}: --leave-out must be {rule}, but got {data!r}. The tasks have: {known}.")
     if not isinstance(validation, dict):
         raise ConfigError(f"{name}: `validation` must be there for --leave-out, with its `seeds`, but it is missing.")
-    own = validation.get("tasks") or []
+    for i in stays:
+        corruption = tasks[i].get("corruption") if isinstance(tasks[i], dict) else None
+        if isinstance(corruption, dict) and corruption.get("foreign_data") == data:
+            raise ConfigError(f"{name}: no task that stays may have `foreign_data` of {data!r}, which is left out.")
     changed = content | {
-        "name": f"{content.get('name')}-without-{_NAME.sub('-', data)}"[:_LONGEST_NAME],
+        **_named(content.get("name"), data),
         "tasks": [tasks[i] for i in stays],
         "validation": validation | {"tasks": [*own, *(tasks[i] for i in moved)]},
     }
     new: dict[int, yaml_file.Path] = {old: ("tasks", i) for i, old in enumerate(stays)}
     new |= {old: ("validation", "tasks", len(own) + i) for i, old in enumerate(moved)}
     return Document(content=changed, lines=document.lines), {_gone(path, new): there for path, there in where.items()}
+
+
+def _named(name: Any, data: str) -> dict[str, Any]:
+    """The name of the study without the data; a name that is none is left to be refused."""
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        return {}
+    whole = f"{name}-without-{_STRANGE.sub('-', data)}"
+    if len(whole) > _LONGEST_NAME:
+        digest = hashlib.sha256(f"{name} {data}".encode()).hexdigest()[:8]
+        whole = f"{whole[: _LONGEST_NAME - 9]}-{digest}"
+    return {"name": whole}
 
 
 def _data_of(task: Any) -> Any:

@@ -4,30 +4,32 @@ It holds the study with its overrides, schedules that it names, data under a rel
 the study names, and nothing beside it.
 """
 
-import hashlib
 import importlib.util
 import json
 import shutil
+import site
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from metaopt.errors import ConfigError, StorageError
 from metaopt.gan import DATASETS
 from metaopt.gan.datasets import file_source
-from metaopt.gan.image_folder import SUFFIXES
+from metaopt.gan.image_folder import image_files
 from metaopt.search.initialisation_study import AnyStudy, load_any_study
-from metaopt.search.packed_data import DATA, place_of
+from metaopt.search.packed_data import DATA, digest_of, place_of
 from metaopt.search.study import Study
-from metaopt.user_code import is_import_path
+from metaopt.user_code import imported_module, is_import_path
 
-PACKAGE, STUDY = "package", "study.yaml"
+STUDY = "study.yaml"
 MAX_BYTES = 200 * 2**20
 """Ray's control store, which hands the folder on, refuses half a gigabyte."""
 _SCHEDULES = "schedules"
-_LINKS = Path("/tmp")
+_WEIGHTS = "inception:"
+_OURS = "metaopt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,72 +37,110 @@ class Package:
     """A folder that a search can start from."""
 
     folder: Path
-    name: str
-    """Of the study."""
+    study: str
+    """Its name."""
     elsewhere: tuple[str, ...]
-    """Data by an absolute path, which are not in the folder: every node must have them."""
+    """Files by an absolute path, which are not in the folder: every node must have them."""
 
 
-def pack(source: str, overrides: list[str], leave_out: str | None, parent: Path) -> Package:
-    """Write the folder of a study, by name or path, as ``parent/NAME/package``; one that is there is replaced.
+def pack(source: str, overrides: list[str], leave_out: str | None, folder: Path) -> Package:
+    """Write what a study, by name or path, needs into a new folder.
 
-    Data under a relative path get one that is the same on every machine, under /tmp (see `link_data`), and
-    is made of their content, so that the study is the same one whenever it is submitted with the same data.
+    Data under a relative path get one that is the same on every machine, under /tmp (see `link_data`), and is made of
+    their content, so that the study is the same one whenever it is submitted with the same data.
 
     Raises:
         ConfigError: the study could not run as written, or what it names is too large or not there.
         StorageError: the disk is full or not writable.
     """
     study = load_any_study(source, overrides, leave_out)
-    folder = parent / study.name / PACKAGE
+    packing = _Packing(folder)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        content, elsewhere = _packed(study, folder)
-        (folder / STUDY).write_text(json.dumps(content, indent=2), encoding="utf-8")  # JSON is YAML
+        content = packing.content(study)
+        packing.write()
+        (folder / STUDY).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")  # is YAML, too
     except OSError as error:
         raise StorageError(f"{error.filename or folder} could not be packed: {error.strerror or error}.") from error
-    size = sum(file.stat().st_size for file in folder.rglob("*"))
+    return Package(folder=folder, study=study.name, elsewhere=tuple(packing.elsewhere))
+
+
+@dataclass
+class _Packing:
+    folder: Path
+    files: dict[str, Path] = field(default_factory=dict)
+    """Path in the folder -> file that goes there."""
+    elsewhere: dict[str, None] = field(default_factory=dict)
+
+    def content(self, study: AnyStudy) -> dict[str, Any]:
+        """What the study says, with paths as they are in a job."""
+        said: dict[str, Any] = study.spec.model_dump(mode="json", exclude_unset=True)
+        content: dict[str, Any] = _mapped(
+            said,
+            {
+                **{"data": self._data, "foreign_data": self._data},
+                **{"network": self._code, "features": self._features},
+                **{"start": self._schedule, "reference": self._schedule, "baselines": self._schedule},
+            },
+        )
+        if isinstance(study, Study):
+            for now, before, task in zip(_tasks(content), _tasks(said), [*study.tasks, *study.validation], strict=True):
+                if now["data"] != before["data"]:
+                    now["name"] = now.get("name") or task.name  # by where its data were
+        return content
+
+    def write(self) -> None:
+        """Copy the files; ConfigError, and nothing copied, if they are too large."""
+        _check_size(self.files.values())
+        self.folder.mkdir(parents=True, mode=0o700)
+        for name, file in self.files.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, self.folder / name)
+
+    def _data(self, spec: str) -> str:
+        if spec in DATASETS:
+            return spec
+        source, path = file_source(spec)
+        if path.is_absolute():
+            self.elsewhere[spec] = None
+        if path.is_absolute() or source == "hf":
+            return spec
+        files = {name: path / name for name in image_files(path)} if source == "folder" else {"": path}
+        _check_size(files.values())  # before all of it is read
+        name = f"{digest_of(files)}-{path.absolute().name}"
+        for below, file in files.items():
+            self.files[f"{DATA}/{name}/{below}" if below else f"{DATA}/{name}"] = file
+        return f"{source}:{place_of(name)}"
+
+    def _features(self, spec: str) -> str:
+        if not spec.startswith(_WEIGHTS):
+            return self._code(spec)
+        if not Path(spec.removeprefix(_WEIGHTS)).expanduser().is_absolute():
+            raise ConfigError(f"weights must have an absolute path, which every node has, but got {spec!r}.")
+        self.elsewhere[spec] = None
+        return spec
+
+    def _code(self, spec: str) -> str:
+        if is_import_path(spec):
+            imported_module(spec, what="what is to be sent,")
+            self.files.update(_own_code(spec.partition(":")[0].partition(".")[0]))
+        return spec
+
+    def _schedule(self, spec: str) -> str:
+        if not spec.endswith(".json"):
+            return spec
+        file = Path(spec).expanduser()
+        name = f"{_SCHEDULES}/{digest_of({'': file})}/{file.name}"  # two may have one name
+        self.files[name] = file
+        return name
+
+
+def _check_size(files: Iterable[Path]) -> None:
+    size = sum(file.stat().st_size for file in files)
     if size > MAX_BYTES:
         raise ConfigError(
             f"What the study names must be at most {MAX_BYTES >> 20} MiB to be sent, but has {size >> 20} MiB. Copy "
-            "the data to every node, and name them by an absolute path."
+            "the data to this machine and every node, and name them by an absolute path."
         )
-    return Package(folder=folder, name=study.name, elsewhere=elsewhere)
-
-
-def _packed(study: AnyStudy, folder: Path) -> tuple[Any, tuple[str, ...]]:
-    """What a study says with what it names in `folder`, and names of data that are not there."""
-    elsewhere: dict[str, None] = {}
-
-    def data(spec: str) -> str:
-        found = _pack_data(spec, folder)
-        if found is None:
-            return spec
-        if found == spec:
-            elsewhere[spec] = None
-        return found
-
-    def code(spec: str) -> str:
-        if is_import_path(spec):
-            _pack_code(spec.partition(":")[0].partition(".")[0], folder)
-        return spec
-
-    def schedule(spec: str) -> str:
-        return _pack_schedule(spec, folder) if spec.endswith(".json") else spec
-
-    names: dict[str, Callable[[str], str]] = {
-        **{"data": data, "foreign_data": data},
-        **{"network": code, "features": code},
-        **{"start": schedule, "reference": schedule, "baselines": schedule},
-    }
-    said: dict[str, Any] = study.spec.model_dump(mode="json", exclude_unset=True)
-    content = _mapped(said, names)
-    if isinstance(study, Study):
-        for now, before, task in zip(_tasks(content), _tasks(said), [*study.tasks, *study.validation], strict=True):
-            if now["data"] != before["data"]:
-                now.setdefault("name", task.name)  # by where its data were
-    return content, tuple(elsewhere)
 
 
 def _tasks(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -116,60 +156,34 @@ def _mapped(content: Any, names: dict[str, Callable[[str], str]], key: str = "")
     return names[key](content) if isinstance(content, str) and key in names else content
 
 
-# Files
+# One's own code
 
 
-def _pack_data(spec: str, folder: Path) -> str | None:
-    """Where data are on every node; None for those that metaopt or a node fetches itself."""
-    if spec in DATASETS:
-        return None
-    source, path = file_source(spec)
-    if source == "hf":
-        return None
-    if path.is_absolute():
-        return spec
-    files = [path] if path.is_file() else sorted(_images(path))
-    if not files:
-        raise ConfigError(f"{spec}: there must be images to be sent, but {path.absolute()} has none.")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(path)}\n{file.stat().st_size}\n".encode())
-        digest.update(file.read_bytes())
-    name = f"{digest.hexdigest()[:16]}-{path.absolute().name}"
-    for file in files:
-        _copy(file, folder / DATA / name / file.relative_to(path) if path.is_dir() else folder / DATA / name)
-    return f"{source}:{place_of(name)}"
+def _own_code(module: str) -> dict[str, Path]:
+    """Path in the package -> Python files of an imported module of one's own, and of those beside it that it imported.
+
+    A module that is installed here is to be installed on the nodes, too.
+    """
+    spec = importlib.util.find_spec(module)
+    places = [] if spec is None else [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else [])]
+    if not places or _installed(Path(places[0])) or module == _OURS:
+        return {}
+    root = Path(places[0]).parent
+    found = {str(file.relative_to(root)): file for place in places if Path(place).is_dir() for file in _python(place)}
+    for other in list(sys.modules.values()):
+        file = Path(getattr(other, "__file__", None) or "")
+        own = file.suffix == ".py" and file.is_relative_to(root) and not _installed(file)
+        if own and other.__name__.partition(".")[0] not in (_OURS, "__main__"):
+            found[str(file.relative_to(root))] = file
+    return found
 
 
-def _images(path: Path) -> Iterator[Path]:
-    """The files that `load_folder` reads, and no others: a folder may hold what is nobody's business."""
-    for file in path.rglob("*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if not hidden and file.suffix.lower() in SUFFIXES and file.is_file():
+def _python(folder: str) -> Iterator[Path]:
+    for file in sorted(Path(folder).rglob("*.py")):
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
             yield file
 
 
-def _pack_code(module: str, folder: Path) -> None:
-    """Python files of a module of one's own; one that is installed here is to be installed on the nodes, too."""
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
-        raise ConfigError(f"module {module!r} must be importable; put its folder on PYTHONPATH.")
-    origin = Path(found.origin).resolve()
-    if any(origin.is_relative_to(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix)):
-        return
-    root = origin.parent if origin.name == "__init__.py" else origin
-    for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-        _copy(file, folder / file.relative_to(root.parent))
-
-
-def _pack_schedule(spec: str, folder: Path) -> str:
-    """The path of a schedule.json in the folder: by its content, as two may have one name."""
-    file = Path(spec).expanduser()
-    name = f"{_SCHEDULES}/{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}/{file.name}"
-    _copy(file, folder / name)
-    return name
-
-
-def _copy(file: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, to)
+def _installed(path: Path) -> bool:
+    places = [*sysconfig.get_paths().values(), site.getusersitepackages()]
+    return any(path.resolve().is_relative_to(Path(place).resolve()) for place in places)

@@ -10,7 +10,7 @@ import torch
 from metaopt.errors import MetaoptError
 from metaopt.meta.reference import Recorded, store
 from metaopt.meta.transfer import Cell, missing, trained
-from metaopt.search.ray_runner import room, started
+from metaopt.search.ray_runner import Room, check_room, started
 from metaopt.search.study_spec import ResourcesSpec
 
 
@@ -30,12 +30,13 @@ def train_cells_on_ray(
         return
     with started():
         remote = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=2)(_trained)
-        fits = room(resources)
+        if workers is None:
+            check_room(resources)
+        room = Room(resources, workers)
         device, n_threads = "cuda" if resources.gpu > 0 else "cpu", max(1, int(resources.cpu))
-        at_once = workers or fits
         jobs: dict[Any, Cell] = {}
         while left or jobs:
-            while left and len(jobs) < at_once:
+            while left and len(jobs) < room():
                 cell = left.pop(0)
                 jobs[remote.remote(cell, device, n_threads)] = cell
             ready, _ = ray.wait(list(jobs), num_returns=1)

@@ -52,14 +52,17 @@ class _SessionSearcher(Searcher):
 
     def __init__(self, session: Session, observe: Callable[[Session], None]) -> None:
         super().__init__(metric=None, mode=None)
-        self._session, self._observe, self._room = session, observe, _Room(session.study)
+        self._session, self._observe, self._room = session, observe, room_of(session.study)
         self.failure: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
-        if self._session.n_running >= self._room():
+        room = self._guarded(self._room) or 0
+        if self.failure is None and self._session.n_running >= room:
             return None  # Tune asks again
         job = self._guarded(lambda: self._session.next_job(trial_id))
-        return Searcher.FINISHED if job is None else {JOB: job}
+        if job is None:  # while others run, one of them may die and have to be handed out again
+            return None if self.failure is None and self._session.n_running else Searcher.FINISHED
+        return {JOB: job}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if SLICE in result:
@@ -213,7 +216,8 @@ def _shut_down() -> None:
 
 def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
     resources = study.spec.search.resources
-    room(resources)
+    if study.spec.search.workers == "auto":
+        check_room(resources)
     n = len(session.trainings)
     plan = Plan(
         tasks=tuple(session.trainings.task(i) for i in range(n)),
@@ -247,11 +251,12 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
     )
 
 
-class _Room:
+class Room:
     """Trials at once: as asked for, or as many as the nodes that are there now have room for."""
 
-    def __init__(self, study: AnyStudy) -> None:
-        self._search = study.spec.search
+    def __init__(self, resources: ResourcesSpec, workers: int | None) -> None:
+        """For `resources` each; `workers` of None: as many as there is room for."""
+        self._resources, self._workers = resources, workers
         self._n, self._until = 0, -math.inf
 
     def __call__(self) -> int:
@@ -261,21 +266,25 @@ class _Room:
         return self._n
 
     def _look(self) -> int:
-        if self._search.workers != "auto":
-            return self._search.workers
-        return max(1, _n_fitting(self._search.resources))  # one waits for the next node, where all have gone
+        if self._workers is not None:
+            return self._workers
+        return max(1, _n_fitting(self._resources))  # one waits for the next node, where all have gone
 
 
-def room(resources: ResourcesSpec) -> int:
-    """How many times `resources` fit into the nodes of the cluster; ConfigError if not once."""
-    n = _n_fitting(resources)
-    if n < 1:
+def room_of(study: AnyStudy) -> Room:
+    """What a study asks for."""
+    search = study.spec.search
+    return Room(search.resources, None if search.workers == "auto" else search.workers)
+
+
+def check_room(resources: ResourcesSpec) -> None:
+    """ConfigError if no node of the cluster has `resources`."""
+    if _n_fitting(resources) < 1:
         found = ray.cluster_resources()
         raise ConfigError(
             f"One trial needs `search.resources` of {resources.cpu:g} CPU and {resources.gpu:g} GPU on one node, but "
             f"no node has that; all together have {found.get('CPU', 0):g} CPU and {found.get('GPU', 0):g} GPU."
         )
-    return n
 
 
 def _n_fitting(resources: ResourcesSpec) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaopt.errors import StorageError
-from metaopt.search.folder import claim, locked, manifest_of, tracking_uri
+from metaopt.search.folder import claim, locked, manifest_of, remember_tracking, tracking_uri
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.optuna_space import Proposals
 from metaopt.search.problems import identity
@@ -50,6 +50,7 @@ def opened(study: AnyStudy, folder: Path, *, resume: bool) -> Iterator[Search]:
     claim(folder, manifest_of(study, identities), resume=resume)
     with _disk_errors(folder), locked(folder):
         uri = tracking_uri(study.spec.tracking.uri, folder)
+        remember_tracking(folder, uri)
         tracker = open_tracker(uri, study.name, folder / "spool")
         status: Status = "FAILED"
         try:

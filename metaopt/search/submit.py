@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
@@ -102,19 +103,33 @@ def newest(address: str, study: str) -> SubmittedSearch:
     return found[0]
 
 
-def logs(address: str, job: str, *, follow: bool) -> Iterator[str]:
-    """What the driver has printed so far; or that and what follows, until it has ended."""
+def look(address: str, job: str) -> SubmittedSearch:
+    """A search as it is now, by the id of its job."""
     with _connected(address) as client:
-        if not follow:
-            yield client.get_job_logs(job)
-            return
-        lines = client.tail_job_logs(job)
-        with asyncio.Runner() as runner:
-            while True:
-                try:
-                    yield runner.run(anext(lines))  # type: ignore[arg-type]
-                except StopAsyncIteration:
-                    return
+        return _search(client.get_job_info(job))
+
+
+def logs(address: str, job: str) -> str:
+    """What the driver has printed so far."""
+    with _connected(address) as client:
+        return client.get_job_logs(job)
+
+
+def follow(address: str, job: str) -> Iterator[str]:
+    """What the driver has printed so far and prints from now on, until it has ended.
+
+    Raises:
+        MetaoptError: the connection was lost; the search goes on.
+    """
+    with _connected(address) as client, asyncio.Runner() as runner:
+        parts = client.tail_job_logs(job)
+        while True:
+            try:
+                yield runner.run(anext(parts))  # type: ignore[arg-type]
+            except StopAsyncIteration:
+                break
+            except (RuntimeError, aiohttp.ClientError) as error:
+                raise MetaoptError(f"The connection to {address} was lost, and the search goes on: {error}") from error
 
 
 def stop(address: str, job: str) -> SubmittedSearch:
@@ -128,7 +143,7 @@ def stop(address: str, job: str) -> SubmittedSearch:
 
 
 def _of(client: JobSubmissionClient, study: str | None) -> list[SubmittedSearch]:
-    jobs = [_search(job) for job in client.list_jobs() if _STUDY in (job.metadata or {})]
+    jobs = [_search(job) for job in client.list_jobs() if {_STUDY, _FOLDER} <= set(job.metadata or {})]
     oldest = datetime.min.replace(tzinfo=UTC)
     return sorted(
         (job for job in jobs if study in (None, job.study)), key=lambda job: job.started or oldest, reverse=True
@@ -167,7 +182,9 @@ def _connected(address: str) -> Iterator[JobSubmissionClient]:
             f"{address} must let this client in, but does not: set RAY_AUTH_MODE=token, with the cluster's token in "
             "~/.ray/auth_token or RAY_AUTH_TOKEN_PATH."
         ) from error
-    except ConnectionError as error:
+    except (ConnectionError, OSError, ValueError, aiohttp.ClientError) as error:  # requests' errors are OSErrors
+        if isinstance(error, MetaoptError):
+            raise
         raise ConfigError(f"{address} must answer as the dashboard of a Ray cluster, but does not: {error}") from error
     except RuntimeError as error:  # what Ray Jobs raises for whatever the head has answered
         raise MetaoptError(f"{address} refused: {error}") from error

@@ -1,5 +1,6 @@
 """Save and load a training: all of it or nothing, the previous state kept, a torn file detected."""
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -23,6 +24,7 @@ def save_training(training: Training, path: str | Path) -> None:
         try:
             torch.save({"format": FORMAT} | training.state_dict(), file)
             file.flush()
+            os.fsync(file.fileno())  # before the state that was there gives way
         except RuntimeError as error:  # torch reports a full disk as a RuntimeError of its zip writer
             raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
         if path.exists():

@@ -70,6 +70,7 @@ def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_pa
     again = metaopt("submit", study, "--out", out, "--detach", env=environment)
     assert again.returncode == 2
     assert "Study 'long' is RUNNING there as metaopt-long-" in again.stderr
+    assert [folder.name for folder in (tmp_path / "cache" / "jobs").iterdir()] == ["long"]
     stopped = metaopt("stop", "long", env=environment)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert "long is STOPPED. Finished trials are kept." in stopped.stdout
@@ -110,6 +111,9 @@ def test_the_address_that_is_given_counts(cluster: LocalCluster, tmp_path: Path)
     elsewhere = metaopt("status", "--address", "http://127.0.0.2:9", env=environment)
     assert elsewhere.returncode == 2
     assert "http://127.0.0.2:9 must answer as the dashboard of a Ray cluster, but does not" in elsewhere.stderr
+    relative = metaopt("submit", write_study(tmp_path, tiny_study()), "--out", "runs/x", env=environment)
+    assert relative.returncode == 2
+    assert "--out must be an absolute path on the head, or begin with ~, but got 'runs/x'." in relative.stderr
     no_url = metaopt("status", "--address", cluster.address, env=environment)
     assert no_url.returncode == 2
     assert "must be that of the head's dashboard, http://HEAD:8265, but got" in no_url.stderr

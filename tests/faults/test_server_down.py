@@ -32,9 +32,8 @@ def test_a_server_that_is_killed_while_trials_run_misses_nothing(tmp_path: Path)
     server.start()
     command = [sys.executable, "-m", "metaopt.cli.main", "search", _study(tmp_path, 600), "--out", out]
     environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as search:
+    log = tmp_path / "log"
+    with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as search:
         while not any(row.verdict for row in read_rows(out, "tiny")):
             assert search.poll() is None
             time.sleep(0.1)
@@ -44,7 +43,7 @@ def test_a_server_that_is_killed_while_trials_run_misses_nothing(tmp_path: Path)
             assert search.poll() is None, "the search must not wait for the server"
             time.sleep(0.1)
         server.start()
-        assert search.wait(600) == 0, (tmp_path / "log").read_text()
+        assert search.wait(600) == 0, log.read_text()
     server.kill()
     (out / "mlflow.db").symlink_to(store / "mlflow.db")
     check_whole(out, "tiny", N_TRIALS, n_points=21)
@@ -62,8 +61,12 @@ def test_what_a_server_has_missed_from_start_to_end_is_brought_by_sync(tmp_path:
     assert in_vain.returncode == 1
     assert f"{server.uri} did not take them." in in_vain.stderr
     server.start()
+    elsewhere = metaopt("sync", "--study", out, env=environment | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    assert elsewhere.returncode == 2
+    assert f"has begun with the MLFLOW_TRACKING_URI {server.uri}, not http://127.0.0.1:9" in elsewhere.stderr
+    forgetful = {name: value for name, value in environment.items() if name != "MLFLOW_TRACKING_URI"}
     for _ in range(2):  # a second time there is nothing left to bring
-        brought = metaopt("sync", "--study", out, env=environment)
+        brought = metaopt("sync", "--study", out, env=forgetful)
         assert brought.returncode == 0, brought.stderr
         assert f"All that tiny has recorded is at {server.uri}" in brought.stdout
     server.kill()

@@ -70,6 +70,32 @@ def test_what_is_refused(tmp_path: Path, data: str | None, old: str, new: str, m
         read(tmp_path, TEXT.replace(old, new) if old else TEXT, data)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: few\n", "", "`name` must be there, but it is missing"),
+        ("name: few", "name: 123", "`name`"),
+        ("name: few", f"name: {'a' * 80}", "`name`"),
+        ("top: 1}", "top: 1, tasks: 5}", "`validation.tasks`"),
+        (
+            "loss: hinge",
+            "corruption: {foreign: 0.2, foreign_data: mnist5k}",
+            "no task that stays may have",
+        ),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_said_as_ever(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in TEXT
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, TEXT.replace(old, new), "mnist5k")
+
+
+def test_long_names_stay_apart(tmp_path: Path) -> None:
+    text = TEXT.replace("name: few", f"name: {'a' * 64}")
+    names = {read(tmp_path, text, data).name for data in ("digits", "mnist5k")}
+    assert len(names | {"a" * 64}) == 3 and all(len(name) <= 64 for name in names)
+
+
 def test_a_study_of_starts_is_refused() -> None:
     with pytest.raises(ConfigError, match="--leave-out is for studies of schedules, but `kind` is initialisation"):
         load_any_study("init_characters", (), "glyphs")

@@ -1,10 +1,12 @@
 """What goes with a job: what the study names, and nothing beside it."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -40,7 +42,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def packed(here: Path, overrides: list[str] | None = None, **changes: Any) -> Package:
-    return pack(str(write_study(here, tiny_study(**changes))), overrides or [], None, here.parent / "jobs")
+    return packed_study(here, tiny_study(**changes), overrides)
+
+
+def packed_study(here: Path, study: dict[str, Any], overrides: list[str] | None = None) -> Package:
+    folder = here.parent / "jobs" / uuid4().hex
+    return pack(str(write_study(here, study)), overrides or [], None, folder)
 
 
 def study_in(package: Package) -> Study:
@@ -90,7 +97,7 @@ def test_a_study_that_names_nothing_is_the_same_one(name: str, tmp_path: Path, m
     absolute = [
         f"validation.tasks.{i}.data=npz:/data/{i}.npz" for i, one in enumerate(_validation(own)) if "npz:" in one
     ]
-    package = pack(name, absolute, None, tmp_path)
+    package = pack(name, absolute, None, tmp_path / "package")
     found = load_any_study(str(package.folder / STUDY))
     assert (found.name, found.key) == (own.name, own.key)
 
@@ -116,18 +123,23 @@ def test_schedules_go_with_it_though_two_have_one_name(here: Path) -> None:
 
 def test_own_networks_go_with_it_and_installed_ones_do_not(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "nets" / "deep").mkdir(parents=True)
-    for name in ("nets/__init__.py", "nets/deep/__init__.py", "nets/key.pem"):
+    for name in ("nets/__init__.py", "nets/deep/later.py", "nets/key.pem", "unused.py"):
         (here / name).write_text("")
+    (here / "nets/deep/__init__.py").write_text("def make_pair(): ...")
+    (here / "flat_nets.py").write_text("from flat_layers import make_pair")
+    (here / "flat_layers.py").write_text("def make_pair(): ...")
     monkeypatch.syspath_prepend(here)
     package = packed(
         here,
         tasks=[
             {"data": "digits", "budget": 6, "network": "nets.deep:make_pair"},
             {"name": "other", "data": "digits", "budget": 6, "network": "torch.nn:Linear"},
+            {"name": "flat", "data": "digits", "budget": 6, "network": "flat_nets:make_pair"},
         ],
     )
-    assert files_in(package) == ["nets/__init__.py", "nets/deep/__init__.py", STUDY]
-    with pytest.raises(ConfigError, match="module 'no_such' must be importable; put its folder on PYTHONPATH"):
+    nets = ["nets/__init__.py", "nets/deep/__init__.py", "nets/deep/later.py"]
+    assert files_in(package) == ["flat_layers.py", "flat_nets.py", *nets, STUDY]
+    with pytest.raises(ConfigError, match="there is no module 'no_such'; put its folder on PYTHONPATH"):
         packed(here, tasks=[{"data": "digits", "budget": 6, "network": "no_such:make_pair"}])
 
 
@@ -135,6 +147,7 @@ def test_what_is_too_large_is_refused(here: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(package_module, "MAX_BYTES", 2000)
     with pytest.raises(ConfigError, match="must be at most 0 MiB to be sent"):
         packed(here, tasks=[{"data": "npz:mine.npz", "budget": 6}])
+    assert not (here.parent / "jobs").exists(), "nothing is copied of what is refused"
 
 
 def test_data_that_are_not_there_are_named(here: Path) -> None:
@@ -144,11 +157,44 @@ def test_data_that_are_not_there_are_named(here: Path) -> None:
         packed(here, tasks=[{"data": "folder:nowhere", "size": 8, "budget": 6}])
 
 
+def test_images_behind_links_to_folders_are_sent(here: Path) -> None:
+    (here / "more").mkdir()
+    Image.fromarray(RANDOM.integers(0, 256, (8, 8), dtype=np.uint8)).save(here / "more" / "linked.png")
+    (here / "faces" / "more").symlink_to(here / "more")
+    package = packed(here, tasks=[{"data": "folder:faces", "size": 8, "budget": 6}])
+    (task,) = study_in(package).tasks
+    assert load_dataset(task.data, size=8).content_hash == load_dataset("folder:faces", size=8).content_hash
+    assert len(files_in(package)) == 42
+
+
+def test_weights_are_left_where_they_are(here: Path) -> None:
+    package = packed(here, tasks=[{"data": "digits", "budget": 6, "features": "inception:/data/weights.pth"}])
+    assert package.elsewhere == ("inception:/data/weights.pth",)
+    with pytest.raises(ConfigError, match="weights must have an absolute path, which every node has"):
+        packed(here, tasks=[{"data": "digits", "budget": 6, "features": "inception:weights.pth"}])
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_place_that_is_taken_is_used_only_if_it_holds_the_same(here: Path, same: bool) -> None:
+    package = packed(here, tasks=[{"data": "folder:faces", "size": 8, "budget": 6}])
+    (item,) = (package.folder / "data").iterdir()
+    place = place_of(item.name)
+    shutil.copytree(item, place)  # a folder, which a link cannot take the place of
+    try:
+        if not same:
+            next(place.rglob("*.png")).write_bytes(b"other")
+        command = [sys.executable, "-m", "metaopt.search.packed_data"]
+        done = subprocess.run(command, cwd=package.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == (0 if same else 1)
+        assert same or f"{place} must be free for data of this job, but it is not" in done.stderr
+    finally:
+        shutil.rmtree(place)
+
+
 def test_a_study_of_starts_is_packed(here: Path) -> None:
     study = tiny_initialisation()
     study["episodes"]["train"] = [{"data": "npz:mine.npz"}]
-    package = pack(str(write_study(here, study)), [], None, here.parent / "jobs")
-    assert len(files_in(package)) == 2
+    assert len(files_in(packed_study(here, study))) == 2
 
 
 def test_a_link_of_an_earlier_session_is_replaced(here: Path) -> None:
