@@ -54,16 +54,16 @@ def test_without_a_score_it_is_not_complete(tmp_path: Path) -> None:
     assert not session.complete
 
 
-def test_a_search_keeps_to_it_and_goes_on(tmp_path: Path) -> None:
-    tasks = [{"data": "digits", "budget": 300, "n_samples": 100, "width": 16}]
-    search = {"trials": 500, "seed": 1, "sampler": "random", "time_budget_s": 25.0}
-    study, out = write_study(tmp_path, tiny_study(tasks=tasks, search=search)), tmp_path / "out"
-    done = metaopt("search", study, "--out", out)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "of 500 trials." in done.stdout and "Leaderboard" in done.stdout
-    n = len(list((out / "trials").iterdir()))
-    assert 1 < n < 500
-    again = metaopt("search", study, "--out", out, "--resume", "--set", f"search.trials={n + 2}")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "time budget is over" not in again.stdout
-    check_whole(out, "tiny", n + 2, n_points=21)
+def test_a_search_whose_time_is_over_ends_well_and_goes_on(tmp_path: Path) -> None:
+    study, out = write_study(tmp_path, tiny_study()), tmp_path / "out"
+    for settings, said in (
+        (["search.trials=3"], ""),
+        (["search.trials=500", "search.time_budget_s=0.001"], "The time budget is over after 3 of 500 trials."),
+        (["search.trials=5"], ""),
+    ):
+        overrides = [part for setting in settings for part in ("--set", setting)]
+        done = metaopt("search", study, "--out", out, "--resume", *overrides)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Leaderboard" in done.stdout and ("time budget" in done.stdout) == bool(said)
+        assert said in done.stdout
+    check_whole(out, "tiny", 5, n_points=21)
