@@ -9,6 +9,7 @@ or SIGTERM.
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ def main() -> None:
     from ray.cluster_utils import Cluster  # after the token: Ray reads its settings when it is imported
 
     node = {"node_ip_address": LOOPBACK, "dashboard_agent_listen_port": 0}  # 0: a free one, as all have one address
-    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": LOOPBACK}
+    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": LOOPBACK, "dashboard_port": _free_port()}
     cluster = Cluster(initialize_head=True, head_node_args=node | head)
     try:
         for i in range(arguments.nodes):
@@ -46,6 +47,13 @@ def main() -> None:
         ended.wait()
     finally:
         cluster.shutdown()
+
+
+def _free_port() -> int:
+    """Of its own for each cluster of this machine: Ray gives up where its usual one is taken."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
 
 
 def _set_up() -> None:

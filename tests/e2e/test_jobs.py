@@ -61,7 +61,7 @@ def test_what_the_study_names_goes_with_it(cluster: LocalCluster, tmp_path: Path
 
 def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_path: Path) -> None:
     out, environment = tmp_path / "out", _client(cluster, tmp_path / "cache")
-    tasks = [{"data": "digits", "budget": 1500, "n_samples": 100, "width": 16}]
+    tasks = [{"data": "digits", "budget": 4000, "n_samples": 100, "width": 16}]
     study = write_study(tmp_path, tiny_study(name="long", tasks=tasks))
     submitted = metaopt("submit", study, "--out", out, "--detach", env=environment)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr

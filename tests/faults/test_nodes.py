@@ -14,7 +14,7 @@ from metaopt.search.optuna_space import read_rows
 
 
 def _search(folder: Path, cluster: LocalCluster, n_trials: int) -> "subprocess.Popen[str]":
-    tasks = [{"data": "digits", "budget": 1200, "n_samples": 100, "width": 16}]
+    tasks = [{"data": "digits", "budget": 2000, "n_samples": 100, "width": 16}]
     study = tiny_study(tasks=tasks, search={"trials": n_trials, "seed": 1, "sampler": "random"})
     command = [sys.executable, "-m", "metaopt.cli.main", "search", write_study(folder, study), "--out", folder / "out"]
     return subprocess.Popen(command, env=cluster.client, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

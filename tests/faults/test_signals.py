@@ -48,7 +48,7 @@ def test_a_search_ends_and_goes_on(tmp_path: Path, kind: signal.Signals, times: 
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
-    tasks = [{"data": "digits", "budget": 1500, "n_samples": 100, "width": 16}]
+    tasks = [{"data": "digits", "budget": 4000, "n_samples": 100, "width": 16}]
     study, out = write_study(tmp_path, tiny_study(tasks=tasks)), tmp_path / "out"
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as search:

@@ -29,7 +29,7 @@ def _count(out: Path) -> tuple[int, int]:
 
 
 def test_a_trial_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
-    tasks = [{"data": "digits", "budget": 1200, "n_samples": 100, "width": 16}]
+    tasks = [{"data": "digits", "budget": 2000, "n_samples": 100, "width": 16}]
     settings = {"trials": N_TRIALS, "seed": 1, "sampler": "random", "workers": 2}
     study, out = write_study(tmp_path, tiny_study(tasks=tasks, search=settings)), tmp_path / "out"
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out]
