@@ -430,7 +430,7 @@ def main() -> None:
         tables.append(tested(best, learner, groups, range(asked.seeds)).assign(unseen=where))
         draw_grid(asked.out / f"samples-{where.replace(' ', '-')}.png", best, learner, groups)
     table = pd.concat(tables)
-    table.to_csv(asked.out / "measures.csv", index=False)
+    table.to_csv(asked.out / "measures.csv", index=False, float_format="%.4g")
     found = summary(table)
     found["option"] = [best[name].text for name in found["start"]]
     found.to_csv(asked.out / "summary.csv", index=False)

@@ -32,10 +32,8 @@ def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args=node | head)
     try:
         for i in range(arguments.nodes):
-            own = {
-                "runtime_env_dir_name": f"runtime_resources_{i}"
-            }  # where a job's files go, as on a machine of its own
-            cluster.add_node(num_cpus=arguments.cpus, **node, **own)
+            # a job's files have a folder of their own on each node, as they have on as many machines
+            cluster.add_node(num_cpus=arguments.cpus, runtime_env_dir_name=f"runtime_resources_{i}", **node)
         port = cluster.address.rpartition(":")[2]
         print(f"# a head and {arguments.nodes} nodes, listening on {LOOPBACK} only; set this where the client runs:")
         # in capitals, as Ray takes "localhost" and "127.0.0.1" for the outer address, where nothing listens

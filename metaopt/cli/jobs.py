@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metaopt.cli.options import LeaveOut, Overrides, StudySource
+
 if TYPE_CHECKING:
     from metaopt.search.submit import SubmittedSearch
     from metaopt.search.submitted import Submitted
@@ -26,16 +28,10 @@ _TRACKING = "MLFLOW_TRACKING_URI"
 
 
 def submit(
-    study: Annotated[str, typer.Argument(help="Name of a study that comes with metaopt, or a YAML file.")],
+    study: StudySource,
     address: Address = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study; repeatable."),
-    ] = None,
-    leave_out: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Do not train on this data set; choose the winner on it."),
-    ] = None,
+    set_: Overrides = None,
+    leave_out: LeaveOut = None,
     out: Annotated[str | None, typer.Option(help="Folder of the study, on the head. [default: ~/runs/NAME]")] = None,
     detach: Detach = False,
 ) -> None:

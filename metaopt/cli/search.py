@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metaopt.cli.options import LeaveOut, Overrides, StudySource
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,15 +21,9 @@ _DELIVERY_S = 60.0
 
 
 def search(
-    study: Annotated[str, typer.Argument(help="Name of a study that comes with metaopt, or a YAML file.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study; repeatable."),
-    ] = None,
-    leave_out: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Do not train on this data set; choose the winner on it."),
-    ] = None,
+    study: StudySource,
+    set_: Overrides = None,
+    leave_out: LeaveOut = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study. [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in that folder.")] = False,
 ) -> None:

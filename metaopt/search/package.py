@@ -10,7 +10,7 @@ import shutil
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Package:
     """Files by an absolute path, which are not in the folder: every node must have them."""
 
 
-def pack(source: str, overrides: list[str], leave_out: str | None, folder: Path) -> Package:
+def pack(source: str, overrides: Sequence[str], leave_out: str | None, folder: Path) -> Package:
     """Write what a study, by name or path, needs into a new folder.
 
     Data under a relative path get one that is the same on every machine, under /tmp (see `link_data`), and is made of

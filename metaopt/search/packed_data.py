@@ -54,19 +54,12 @@ def link_data() -> None:
 
 def _holds(place: Path, name: str) -> bool:
     try:
-        names = sorted(
-            os.path.relpath(os.path.join(at, file), place)  # noqa: PTH118
-            for at, _, files in os.walk(place)
-            for file in files
-        )
-        files = {file: place / file for file in _in_order(names)} if place.is_dir() else {"": place}
+        names = [str(file.relative_to(place)) for file in place.rglob("*") if file.is_file()]
+        names.sort(key=lambda name: name.replace(os.sep, "\0"))  # as `image_files` has them
+        files = {name: place / name for name in names} if place.is_dir() else {"": place}
         return digest_of(files) == name[:_DIGEST]
     except OSError:
         return False
-
-
-def _in_order(names: list[str]) -> list[str]:
-    return sorted(names, key=lambda name: name.replace(os.sep, "\0"))  # as `image_files` has them
 
 
 if __name__ == "__main__":

@@ -39,6 +39,21 @@ class _Ended:
     start: Initialisation | None = None
 
 
+@dataclass(kw_only=True)
+class _Running:
+    """A job in the hands of a worker, and what it has reported."""
+
+    job: Job
+    records: dict[int, list[AnyRecord]] = field(default_factory=dict)
+    grids: dict[int, list[bytes]] = field(default_factory=dict)
+    starts: dict[int, Initialisation] = field(default_factory=dict)
+    wall_s: float = 0.0
+    lost: str = ""
+    """Why it is to be stopped."""
+    heard: float = field(default_factory=time.monotonic)
+    """When it was handed out, or has reported last."""
+
+
 class Session:
     """The state of one run of the driver. Every method may raise StorageError when the disk is full."""
 
@@ -74,16 +89,9 @@ class Session:
         ]
         self._reference = {i: found for i in range(len(self.trainings)) if (found := self._kept_reference(i))}
         self._untaken = [i for i in range(len(self.trainings)) if i not in self._reference]
-        self._jobs: dict[str, Job] = {}
-        self._records: dict[str, dict[int, list[AnyRecord]]] = {}
-        self._grids: dict[str, dict[int, list[bytes]]] = {}
-        self._starts: dict[str, dict[int, Initialisation]] = {}
-        self._wall_s: dict[str, float] = {}
-        self._heard: dict[str, float] = {}
-        """When a job was handed out, or has reported last."""
+        self._running: dict[str, _Running] = {}
         self._again: list[Job] = []
         self._until = time.monotonic() + (study.spec.search.time_budget_s or math.inf)
-        self._lost: dict[str, str] = {}
         self._deaths: Counter[tuple[int, int]] = Counter()
         self._unscored: list[_Ended] = []
         for row in self.rows():
@@ -107,9 +115,7 @@ class Session:
         """The reference trainings first, then candidates; None once there is nothing left to hand out."""
         job = self._next(job_id)
         if job is not None:
-            self._jobs[job_id] = job
-            self._records[job_id], self._grids[job_id], self._starts[job_id] = {}, {}, {}
-            self._heard[job_id] = time.monotonic()
+            self._running[job_id] = _Running(job=job)
         return job
 
     def _next(self, job_id: str) -> Job | None:
@@ -142,33 +148,33 @@ class Session:
 
     def on_slice(self, job_id: str, part: Slice) -> None:
         """Take in new records of a running job."""
-        job = self._jobs[job_id]
-        self._wall_s[job_id], self._heard[job_id] = part.wall_s, time.monotonic()
-        self._starts[job_id].update(part.starts)
+        running = self._running[job_id]
+        job = running.job
+        running.wall_s, running.heard = part.wall_s, time.monotonic()
+        running.starts.update(part.starts)
         for i, records in part.records.items():
-            self._records[job_id].setdefault(i, []).extend(records)
+            running.records.setdefault(i, []).extend(records)
         for i, grid in part.grids.items():
-            self._grids[job_id].setdefault(i, []).append(grid)
+            running.grids.setdefault(i, []).append(grid)
         if job.kind == "candidate":
             self._runs.log(job.number, part.records)
             for i, grid in part.grids.items():
-                self._runs.keep_grid(job.number, i, len(self._grids[job_id][i]), grid)
+                self._runs.keep_grid(job.number, i, len(running.grids[i]), grid)
 
     def to_be_stopped(self, job_id: str, part: Slice) -> bool:
         """Whether a candidate, with `part` still to be taken in, should not go on: by the study's pruner, race or time.
 
         A race is judged whenever a training has ended, a pruner at each evaluation. Published schedules are not pruned.
         """
-        job = self._jobs[job_id]
+        running = self._running[job_id]
+        job, before = running.job, running.records
         if job.kind == "reference":
             return False
-        before = self._records[job_id]
         records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
         lost = self._lost_race(records, part) if self._racing else self._pruned(job, records)
         if not lost and self.out_of_time and not self._done(records):
             lost = f"the time budget of {self.study.spec.search.time_budget_s:g} s was over"
-        if lost:
-            self._lost[job_id] = lost
+        running.lost = lost
         return bool(lost)
 
     def _done(self, records: Mapping[int, list[AnyRecord]]) -> bool:
@@ -214,21 +220,24 @@ class Session:
 
     def on_end(self, job_id: str, *, error: str | None = None) -> None:
         """A job is over: finished, stopped early, or broken by `error`."""
-        job = self._jobs.pop(job_id)
-        records, grids, starts = self._records.pop(job_id), self._grids.pop(job_id), self._starts.pop(job_id)
-        wall_s = self._wall_s.pop(job_id, 0.0)
+        running = self._running.pop(job_id)
+        job, starts = running.job, running.starts
         if job.kind == "reference":
             if error is not None:
                 raise MetaoptError(f"The reference training of {self.trainings.label(job.training)} failed: {error}")
             if job.training in starts:
                 save_initialisation(starts[job.training], self._reference_start(job.training))
-            self._keep_reference(job.training, records[job.training], grids.get(job.training, []))
+            self._keep_reference(job.training, running.records[job.training], running.grids.get(job.training, []))
             return
         if error is not None:
-            self._tell(job.number, Verdict(status="error", reason=error, wall_s=wall_s))
+            self._tell(job.number, Verdict(status="error", reason=error, wall_s=running.wall_s))
             return
         ended = _Ended(
-            number=job.number, records=records, wall_s=wall_s, lost=self._lost.pop(job_id, ""), start=starts.get(0)
+            number=job.number,
+            records=running.records,
+            wall_s=running.wall_s,
+            lost=running.lost,
+            start=starts.get(0),
         )
         self._unscored.append(ended)
         self._score_what_can_be()
@@ -240,17 +249,14 @@ class Session:
 
     def on_death(self, job_id: str, reason: str) -> None:
         """The worker of a job died: not the schedule's fault, so it is handed out once more."""
-        job, limit = self._jobs[job_id], self.study.spec.search.evaluation_limit_s
-        if limit is not None and time.monotonic() - self._heard[job_id] >= limit:
+        job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
+        if limit is not None and time.monotonic() - self._running[job_id].heard >= limit:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
         self._deaths[job.number, job.training] += 1
         if self._deaths[job.number, job.training] > 1:
             self.on_end(job_id, error=reason)
             return
-        for kept in (self._jobs, self._records, self._grids, self._starts):
-            del kept[job_id]
-        self._lost.pop(job_id, None)
-        self._wall_s.pop(job_id, None)
+        del self._running[job_id]
         self._again.append(job)
 
     @property
@@ -269,7 +275,7 @@ class Session:
     @property
     def n_running(self) -> int:
         """Jobs in the hands of workers."""
-        return len(self._jobs)
+        return len(self._running)
 
     # Scores
 

@@ -5,7 +5,7 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -125,11 +125,15 @@ def follow(address: str, job: str) -> Iterator[str]:
         parts = client.tail_job_logs(job)
         while True:
             try:
-                yield runner.run(anext(parts))  # type: ignore[arg-type]
+                yield runner.run(_next(parts))
             except StopAsyncIteration:
                 break
             except (RuntimeError, aiohttp.ClientError) as error:
                 raise MetaoptError(f"The connection to {address} was lost, and the search goes on: {error}") from error
+
+
+async def _next(parts: AsyncIterator[str]) -> str:
+    return await anext(parts)
 
 
 def stop(address: str, job: str) -> SubmittedSearch:
