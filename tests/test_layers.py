@@ -33,6 +33,7 @@ FROM_ROOT = ("", "__version__")  # `import metaopt`, `from metaopt import __vers
 HOMES = {
     "ray": (
         "metaopt/search/ray_runner.py",
+        "metaopt/search/ray_room.py",
         "metaopt/search/ray_trial.py",
         "metaopt/search/ray_grid.py",
         "metaopt/search/submit.py",

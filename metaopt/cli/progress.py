@@ -25,6 +25,7 @@ class SearchProgress:
         self._looked = 0.0
         self._seen: set[int] = set()
         self._before: int | None = None
+        self._takes = ""
 
     def __enter__(self) -> Self:
         if self._live:
@@ -45,6 +46,9 @@ class SearchProgress:
         if now - self._looked < _REFRESH_S and session.n_running:
             return
         self._looked = now
+        if session.takes != self._takes:
+            self._takes = session.takes
+            self._console.print(f"a trial takes {session.takes}", highlight=False)
         rows = session.rows()
         done = [row for row in rows if row.verdict is not None]
         if self._before is None:

@@ -15,7 +15,17 @@ from metaopt.meta.maml.meta_task import GroupSpec, MetaTask
 from metaopt.schedules import Family, NamedSchedule, find_family
 from metaopt.search.initialisation_spec import GroupsSpec, InitialisationStudySpec
 from metaopt.search.leave_out import left_out
-from metaopt.search.study import KIND, FirstTrial, Located, Range, Study, read_study, searched, study_from
+from metaopt.search.study import (
+    KIND,
+    FirstTrial,
+    Located,
+    Range,
+    Study,
+    read_study,
+    searched,
+    study_from,
+    without_younger,
+)
 from metaopt.search.study_spec import NO_PART_OF_THE_KEY, RangeSpec
 from metaopt.search.validation import place, validated
 from metaopt.search.yaml_file import Path as YamlPath
@@ -63,8 +73,9 @@ class InitialisationStudy:
     def key(self) -> str:
         """Content key: all but the number of trials, the time, the workers and the tracking."""
         left_out: Any = {"description": True, "tracking": True, "search": NO_PART_OF_THE_KEY}
-        content = json.dumps(self.spec.model_dump(exclude=left_out), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        content = self.spec.model_dump(exclude=left_out)
+        without_younger(content)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 AnyStudy = Study | InitialisationStudy

@@ -20,6 +20,8 @@ class Job:
     """Trial number of a candidate."""
     training: int = -1
     """Which training, of a reference."""
+    larger: bool = False
+    """Whether it gets a larger share of its node, as it has run out of memory before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +36,7 @@ class Slice:
     """What was learned, where that is a start and the slice is the last."""
     wall_s: float
     """Seconds of training and evaluation since the job began."""
+    memory_mb: float = 0.0
+    """The most host memory of the worker so far, in MiB; it may have had other jobs before."""
+    gpu_memory_mb: float = 0.0
+    """The most GPU memory of the job so far, in MiB."""

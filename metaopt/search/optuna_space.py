@@ -56,6 +56,10 @@ class Verdict:
     """Score at each evaluation."""
     wall_s: float = 0.0
     """Seconds of training and evaluation on the worker."""
+    memory_mb: float = 0.0
+    """The most host memory of its process, in MiB, which may have had trials before."""
+    gpu_memory_mb: float = 0.0
+    """The most GPU memory that the trial has held, in MiB; other processes of the GPU are not in it."""
 
 
 @dataclass(frozen=True, kw_only=True)

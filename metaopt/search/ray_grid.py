@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
 from metaopt.errors import MetaoptError
 from metaopt.meta.reference import Recorded, store
 from metaopt.meta.transfer import Cell, missing, trained
-from metaopt.search.ray_runner import Room, check_room, started
+from metaopt.search.packing import Share
+from metaopt.search.ray_room import Room, check_room, keep_to, share_of
+from metaopt.search.ray_runner import started
 from metaopt.search.study_spec import ResourcesSpec
 
 
 def train_cells_on_ray(
-    cells: Sequence[Cell], folder: Path, resources: ResourcesSpec, workers: int | None = None
+    cells: Sequence[Cell], folder: Path, resources: ResourcesSpec | str, workers: int | None = None
 ) -> Iterator[Cell]:
     """Train what `folder` does not hold yet, `workers` at once (None: as many as there is room for).
 
@@ -29,16 +30,19 @@ def train_cells_on_ray(
     if not left:
         return
     with started():
-        remote = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=2)(_trained)
+        tasks = [cell.task for cell in left]
+        some = left[0].contestant.schedule
+        share = share_of(resources, tasks, [(i,) for i in range(len(tasks))], (some.family, some.params), folder.parent)
+        memory = (share.memory_mb or 0) * 2**20
+        remote = ray.remote(num_cpus=share.cpu, num_gpus=share.gpu, memory=memory, max_retries=2)(_trained)
         if workers is None:
-            check_room(resources)
-        room = Room(resources, workers)
-        device, n_threads = "cuda" if resources.gpu > 0 else "cpu", max(1, int(resources.cpu))
+            check_room(share)
+        room = Room(share, workers)
         jobs: dict[Any, Cell] = {}
         while left or jobs:
             while left and len(jobs) < room():
                 cell = left.pop(0)
-                jobs[remote.remote(cell, device, n_threads)] = cell
+                jobs[remote.remote(cell, share)] = cell
             ready, _ = ray.wait(list(jobs), num_returns=1)
             cell = jobs.pop(ready[0])
             try:
@@ -48,6 +52,6 @@ def train_cells_on_ray(
             yield cell
 
 
-def _trained(cell: Cell, device: str, n_threads: int) -> Recorded:
-    torch.set_num_threads(n_threads)
-    return trained(cell, device)
+def _trained(cell: Cell, share: Share) -> Recorded:
+    keep_to(share)
+    return trained(cell, share.device)

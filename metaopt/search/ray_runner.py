@@ -3,12 +3,10 @@
 import gc
 import hashlib
 import logging
-import math
 import os
 import shutil
 import signal
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,12 +21,11 @@ from ray.tune.search import Searcher
 from metaopt.errors import ConfigError
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Slice
-from metaopt.search.ray_trial import ERROR, JOB, SLICE, Plan, TrainJob
+from metaopt.search.packing import Share, larger
+from metaopt.search.ray_room import Room, check_room, nodes, share_of
+from metaopt.search.ray_trial import ERROR, JOB, OUT_OF_MEMORY, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
-from metaopt.search.study_spec import ResourcesSpec
 
-_LOOK_S = 2.0
-"""How often is looked for nodes that have come or gone."""
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -43,6 +40,10 @@ _QUIET = {
 }
 
 
+_KILLED_FOR_MEMORY = "killed due to the node running low on memory"
+"""In the line that Ray says, before many others, where its memory monitor has ended a worker."""
+
+
 class _SessionSearcher(Searcher):
     """Hands the session's jobs to Tune and what comes back to the session.
 
@@ -52,11 +53,12 @@ class _SessionSearcher(Searcher):
 
     def __init__(self, session: Session, observe: Callable[[Session], None]) -> None:
         super().__init__(metric=None, mode=None)
-        self._session, self._observe, self._room = session, observe, room_of(session.study)
+        self._session, self._observe = session, observe
+        self.room: Callable[[], int] = lambda: 1
         self.failure: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
-        room = self._guarded(self._room) or 0
+        room = self._guarded(self.room) or 0
         if self.failure is None and self._session.n_running >= room:
             return None  # Tune asks again
         job = self._guarded(lambda: self._session.next_job(trial_id))
@@ -75,12 +77,20 @@ class _SessionSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         result = result or {}
         self.on_trial_result(trial_id, result)  # Tune hands the last result in here only
-        if not error:  # errors come with their text in `on_death`
+        if error:  # comes with its text in `on_death`
+            return
+        if result.get(OUT_OF_MEMORY):
+            self._guarded(lambda: self._session.on_out_of_memory(trial_id, result[ERROR]))
+        else:
             self._guarded(lambda: self._session.on_end(trial_id, error=result.get(ERROR)))
 
     def on_death(self, trial_id: str, reason: str) -> None:
         """A job ended by an error outside itself: its worker was killed, or could not start."""
-        self._guarded(lambda: self._session.on_death(trial_id, reason))
+        said = next((line for line in reason.splitlines() if _KILLED_FOR_MEMORY in line), None)
+        if said is None:
+            self._guarded(lambda: self._session.on_death(trial_id, reason))
+        else:
+            self._guarded(lambda: self._session.on_out_of_memory(trial_id, said))
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Tune writes its own configuration down when it starts, and never reads it here: nothing is kept."""
@@ -215,22 +225,27 @@ def _shut_down() -> None:
 
 
 def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratch: Path) -> tune.Tuner:
-    resources = study.spec.search.resources
-    if study.spec.search.workers == "auto":
-        check_room(resources)
-    n = len(session.trainings)
+    search, n = study.spec.search, len(session.trainings)
+    tasks = tuple(session.trainings.task(i) for i in range(n))
+    schedule = study.reference.schedule.family, study.reference.schedule.params
+    share = share_of(search.resources, tasks, session.stages, schedule, session.folder)
+    if search.workers == "auto":
+        check_room(share)
+    searcher.room = Room(share, None if search.workers == "auto" else search.workers)
+    session.takes = str(share)
     plan = Plan(
-        tasks=tuple(session.trainings.task(i) for i in range(n)),
+        tasks=tasks,
         seeds=tuple(session.trainings.id(i)[1] for i in range(n)),
         evaluations=study.spec.evaluations,
-        device="cuda" if resources.gpu > 0 else "cpu",
-        n_threads=max(1, int(resources.cpu)),
+        share=share,
         stages=session.stages,
-        limit_s=study.spec.search.evaluation_limit_s,
+        limit_s=search.evaluation_limit_s,
     )
-    trainable = tune.with_resources(
-        tune.with_parameters(TrainJob, plan=plan), {"cpu": resources.cpu, "gpu": resources.gpu}
-    )
+
+    def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([_bundle(larger(share, nodes()) if config[JOB].larger else share)])
+
+    trainable = tune.with_resources(tune.with_parameters(TrainJob, plan=plan), placed)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -251,46 +266,7 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
     )
 
 
-class Room:
-    """Trials at once: as asked for, or as many as the nodes that are there now have room for."""
-
-    def __init__(self, resources: ResourcesSpec, workers: int | None) -> None:
-        """For `resources` each; `workers` of None: as many as there is room for."""
-        self._resources, self._workers = resources, workers
-        self._n, self._until = 0, -math.inf
-
-    def __call__(self) -> int:
-        if time.monotonic() >= self._until:
-            self._n = self._look()
-            self._until = time.monotonic() + _LOOK_S
-        return self._n
-
-    def _look(self) -> int:
-        if self._workers is not None:
-            return self._workers
-        return max(1, _n_fitting(self._resources))  # one waits for the next node, where all have gone
-
-
-def room_of(study: AnyStudy) -> Room:
-    """What a study asks for."""
-    search = study.spec.search
-    return Room(search.resources, None if search.workers == "auto" else search.workers)
-
-
-def check_room(resources: ResourcesSpec) -> None:
-    """ConfigError if no node of the cluster has `resources`."""
-    if _n_fitting(resources) < 1:
-        found = ray.cluster_resources()
-        raise ConfigError(
-            f"One trial needs `search.resources` of {resources.cpu:g} CPU and {resources.gpu:g} GPU on one node, but "
-            f"no node has that; all together have {found.get('CPU', 0):g} CPU and {found.get('GPU', 0):g} GPU."
-        )
-
-
-def _n_fitting(resources: ResourcesSpec) -> int:
-    cpu, gpu = resources.cpu, resources.gpu
-    n = 0
-    for node in ray.nodes():
-        has = node["Resources"] if node["Alive"] else {}
-        n += int(min(has.get("CPU", 0.0) / cpu, has.get("GPU", 0.0) / gpu if gpu else math.inf))
-    return n
+def _bundle(share: Share) -> dict[str, float]:
+    """A share as Ray counts it."""
+    memory = {} if share.memory_mb is None else {"memory": share.memory_mb * 2**20}
+    return {"CPU": share.cpu, "GPU": share.gpu, **memory}

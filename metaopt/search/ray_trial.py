@@ -16,10 +16,13 @@ from ray import tune
 from metaopt.errors import ConfigError
 from metaopt.meta.maml.meta_run import MetaRun
 from metaopt.search.jobs import Job, Slice
+from metaopt.search.packing import Share
 from metaopt.search.problems import AnyRecord, Problem, begun
+from metaopt.search.ray_room import keep_to
 from metaopt.training.cohort import Cohort
+from metaopt.training.footprint import gpu_peak_mb, is_out_of_memory, peak_memory_mb
 
-JOB, SLICE, ERROR = "job", "slice", "error"
+JOB, SLICE, ERROR, OUT_OF_MEMORY = "job", "slice", "error", "out_of_memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +35,8 @@ class Plan:
     """Seed of each training of a candidate."""
     evaluations: int
     """Slices of a training: one ends at each FID evaluation."""
-    device: str
-    n_threads: int
-    """CPU threads of a training, >= 1."""
+    share: Share
+    """What a trial occupies."""
     stages: tuple[tuple[int, ...], ...]
     """Trainings of a candidate that advance together, one stage after the other."""
     limit_s: float | None = None
@@ -63,7 +65,7 @@ class TrainJob(tune.Trainable):
         """Take the first job of this process; Tune passes the plan beside the job's config."""
         if plan is None:
             raise ConfigError("`plan` must be given, with `tune.with_parameters`.")
-        torch.set_num_threads(plan.n_threads)
+        keep_to(plan.share)
         self._plan = plan
         self.reset_config(config)
 
@@ -74,6 +76,8 @@ class TrainJob(tune.Trainable):
         self._slice = 0
         self._wall_s = 0.0
         self._cohort: Cohort[AnyRecord] | None = None
+        if self._plan.share.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         return True
 
     def step(self) -> dict[str, Any]:
@@ -81,8 +85,9 @@ class TrainJob(tune.Trainable):
         try:
             with _ended_after(self._plan.limit_s):
                 return self._advance()
-        except Exception:  # the process is sound, and the driver has a use for the traceback
-            return {ERROR: traceback.format_exc(), tune.result.DONE: True}
+        except Exception as error:  # the process is sound, and the driver has a use for the traceback
+            said = traceback.format_exc()
+            return {ERROR: said, OUT_OF_MEMORY: is_out_of_memory(error), tune.result.DONE: True}
 
     def _advance(self) -> dict[str, Any]:
         if self._cohort is None:
@@ -93,13 +98,20 @@ class TrainJob(tune.Trainable):
         self._wall_s += time.perf_counter() - started
         over = self._cohort.over
         starts = {i: run.initialisation() for i, run in self._learning.items() if over and run.healthy}
-        part = Slice(records=records, grids=self._cohort.grids(), starts=starts, wall_s=self._wall_s)
+        part = Slice(
+            records=records,
+            grids=self._cohort.grids(),
+            starts=starts,
+            wall_s=self._wall_s,
+            memory_mb=peak_memory_mb(),
+            gpu_memory_mb=gpu_peak_mb("cuda") if self._plan.share.device == "cuda" else 0.0,
+        )
         if over:
             self._cohort = None
         return {SLICE: part, tune.result.DONE: over and not self._stages}
 
     def _begun(self, indices: Sequence[int]) -> Cohort[AnyRecord]:
         plan, job = self._plan, self._job
-        runs = {i: begun(plan.tasks[i], job.family, job.params, plan.seeds[i], plan.device) for i in indices}
+        runs = {i: begun(plan.tasks[i], job.family, job.params, plan.seeds[i], plan.share.device) for i in indices}
         self._learning = {i: run for i, run in runs.items() if isinstance(run, MetaRun)}
         return Cohort(runs)

@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from metaopt.errors import ArtifactError, MetaoptError, StorageError
@@ -35,6 +35,8 @@ class _Ended:
     records: Mapping[int, list[AnyRecord]] = field(default_factory=dict)
     """None: those of the reference trainings."""
     wall_s: float = 0.0
+    memory_mb: float = 0.0
+    gpu_memory_mb: float = 0.0
     lost: str = ""
     start: Initialisation | None = None
 
@@ -48,6 +50,8 @@ class _Running:
     grids: dict[int, list[bytes]] = field(default_factory=dict)
     starts: dict[int, Initialisation] = field(default_factory=dict)
     wall_s: float = 0.0
+    memory_mb: float = 0.0
+    gpu_memory_mb: float = 0.0
     lost: str = ""
     """Why it is to be stopped."""
     heard: float = field(default_factory=time.monotonic)
@@ -94,6 +98,8 @@ class Session:
         self._until = time.monotonic() + (study.spec.search.time_budget_s or math.inf)
         self._deaths: Counter[tuple[int, int]] = Counter()
         self._unscored: list[_Ended] = []
+        self.takes = ""
+        """What a trial occupies, once that is known."""
         for row in self.rows():
             if row.verdict is not None and row.ended is not None:
                 self._runs.close(row.number, row.verdict, round(row.ended.timestamp() * 1000))
@@ -151,6 +157,7 @@ class Session:
         running = self._running[job_id]
         job = running.job
         running.wall_s, running.heard = part.wall_s, time.monotonic()
+        running.memory_mb, running.gpu_memory_mb = part.memory_mb, part.gpu_memory_mb
         running.starts.update(part.starts)
         for i, records in part.records.items():
             running.records.setdefault(i, []).extend(records)
@@ -236,6 +243,8 @@ class Session:
             number=job.number,
             records=running.records,
             wall_s=running.wall_s,
+            memory_mb=running.memory_mb,
+            gpu_memory_mb=running.gpu_memory_mb,
             lost=running.lost,
             start=starts.get(0),
         )
@@ -258,6 +267,15 @@ class Session:
             return
         del self._running[job_id]
         self._again.append(job)
+
+    def on_out_of_memory(self, job_id: str, reason: str) -> None:
+        """A job found no memory, or was killed for what it took: it is handed out once more, with a larger share."""
+        running = self._running[job_id]
+        if running.job.larger:
+            self.on_end(job_id, error=f"{reason.rstrip()}\nOut of memory, also with a larger share.")
+            return
+        del self._running[job_id]
+        self._again.append(replace(running.job, larger=True))
 
     @property
     def complete(self) -> bool:
@@ -288,6 +306,7 @@ class Session:
                 ended = self._as_reference(ended.number)
             reference = {i: recorded.records for i, recorded in self._reference.items()}
             verdict = judge(self.study, self.trainings, ended.records, reference, wall_s=ended.wall_s, lost=ended.lost)
+            verdict = replace(verdict, memory_mb=ended.memory_mb, gpu_memory_mb=ended.gpu_memory_mb)
             self._tell(ended.number, verdict, ended.start)
 
     def _as_reference(self, number: int) -> "_Ended":

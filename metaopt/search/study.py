@@ -91,7 +91,15 @@ class Study:
             *(["horizons"] if search.horizons == [1.0] else []),
         }
         spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
+        without_younger(spec)
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def without_younger(spec: dict[str, Any]) -> None:
+    """Take keys out that are younger than studies which are known by their key, where they are not set."""
+    resources = spec["search"]["resources"]
+    if resources != "auto" and resources["memory_mb"] is None:
+        del resources["memory_mb"]
 
 
 def names_of_studies() -> list[str]:

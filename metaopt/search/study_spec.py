@@ -111,8 +111,18 @@ class ResourcesSpec(Spec):
 
     cpu: Annotated[float, Field(gt=0)] = 1
     gpu: Annotated[float, Field(ge=0)] = 0
-    """Share of a GPU; 0 trains on the CPU."""
+    """Share of a GPU, or whole ones; 0 trains on the CPU. A process with a share gets no more of the memory."""
+    memory_mb: Annotated[float, Field(gt=0)] | None = None
+    """Host memory in MiB that is set aside for it; none is counted if left out."""
 
+
+Resources = Annotated[
+    ResourcesSpec | Literal["auto"],
+    Field(
+        description="What one trial occupies; `auto` measures it by one short training of each task, and fills a GPU, "
+        "where there is one, with as many trials as its memory holds."
+    ),
+]
 
 TimeBudget = Annotated[
     float | None,
@@ -148,7 +158,7 @@ class SearchSpec(Spec):
     """Trials at once; `auto` fills the machine."""
     time_budget_s: TimeBudget = None
     evaluation_limit_s: HangLimit = None
-    resources: ResourcesSpec = ResourcesSpec()
+    resources: Resources = ResourcesSpec()
     objective: Literal["mean", "mean_tail", "worst"] = "mean"
     """Of the tasks' ln FID ratios: their mean, half their mean and half the mean of the worst ones, or the worst."""
     tail: Annotated[float, Field(gt=0, le=1)] = 0.25

@@ -95,6 +95,7 @@ class TrialRuns:
     def close(self, number: int, verdict: Verdict, time_ms: int | None = None) -> None:
         """End the trial's run, at `time_ms` (Unix time) where that is not now; again does no harm."""
         metrics = {} if verdict.score is None else {"score": verdict.score}
+        metrics |= {key: value for key in ("memory_mb", "gpu_memory_mb") if (value := getattr(verdict, key))}
         status: Status = "FAILED" if verdict.status == "error" else "FINISHED"
         self._tracker.end_trial(
             self._uid(number),

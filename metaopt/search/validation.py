@@ -37,7 +37,7 @@ def apply(document: Document, override: str, where: dict[yaml_file.Path, str]) -
     where[path] = label
 
 
-_BRANCHES = ("float", "RangeSpec", "constrained-int", "literal['auto']")
+_BRANCHES = ("float", "RangeSpec", "constrained-int", "literal['auto']", "ResourcesSpec")
 """What pydantic puts into a location to name the branch of a union; no key of the file."""
 
 _TELLING = ("extra_forbidden", "missing")

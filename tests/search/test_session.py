@@ -1,6 +1,7 @@
 """What the driver decides, worked through without Ray: jobs are trained here, one after the other."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,40 @@ def test_job_of_a_dead_worker_is_handed_out_once_more(tmp_path: Path) -> None:
     verdict = session.rows()[candidate.number].verdict
     assert verdict and (verdict.status, verdict.reason) == ("error", "killed again")
     assert session.n_running == 0
+
+
+def test_job_that_finds_no_memory_gets_a_larger_share_once(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    reference = session.next_job("r")
+    assert reference and not reference.larger
+    session.on_out_of_memory("r", "no memory")
+    again = session.next_job("r2")
+    assert again == replace(reference, larger=True)
+    work(session, "r2", again)
+    candidate = session.next_job("c")
+    assert candidate and not candidate.larger
+    session.on_out_of_memory("c", "no memory")
+    larger = session.next_job("c2")
+    assert larger == replace(candidate, larger=True)
+    session.on_death("c2", "killed")  # has nothing to do with it: the second life is not lost
+    assert session.next_job("c3") == larger
+    session.on_out_of_memory("c3", "no memory")
+    verdict = session.rows()[candidate.number].verdict
+    assert verdict and verdict.status == "error"
+    assert verdict.reason == "no memory\nOut of memory, also with a larger share."
+    assert session.n_running == 0
+
+
+def test_memory_of_a_trial_is_recorded(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    for k in range(3):
+        job = session.next_job(str(k))
+        assert job
+        for part in slices(session, job):
+            session.on_slice(str(k), replace(part, memory_mb=700.0 + k, gpu_memory_mb=20.0 * k))
+        session.on_end(str(k))
+    last = [row.verdict for row in session.rows() if row.verdict][-1]
+    assert (last.memory_mb, last.gpu_memory_mb) == (702.0, 40.0)
 
 
 def test_study_is_complete_only_when_each_trial_has_ended(tmp_path: Path) -> None:
