@@ -72,6 +72,8 @@ def cap_gpu_memory(share: float, context_mb: float, device: str = "cuda") -> Non
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on a GPU or on the host."""
+    """Whether an exception, or what it comes from, says that memory ran out, on a GPU or on the host."""
+    if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+        return True
     on_host = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
     return on_host or isinstance(error, torch.OutOfMemoryError | MemoryError)

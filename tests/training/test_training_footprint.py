@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from metaopt.errors import ConfigError
 from metaopt.training.footprint import is_out_of_memory
 
 _MEASURE = """
@@ -14,6 +15,7 @@ import json, sys
 from dataclasses import asdict, replace
 from metaopt.gan import task_from_spec
 from metaopt.schedules import build_schedule
+from metaopt.errors import ConfigError
 from metaopt.training.footprint import footprint
 task = task_from_spec("digits", width=int(sys.argv[1]), n_samples=100)
 schedule = build_schedule("constant", {"lr_g": 2e-4, "lr_d": 2e-4, "update_ratio": 1.0})
@@ -44,4 +46,7 @@ def test_what_counts_as_out_of_memory() -> None:
     assert is_out_of_memory(on_host.value)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
+    wrapped = ConfigError("networks cannot be built")
+    wrapped.__cause__ = on_host.value
+    assert is_out_of_memory(wrapped)
     assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
