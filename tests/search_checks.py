@@ -1,7 +1,11 @@
 """What must hold of a study's records whatever happened to its driver."""
 
+import subprocess
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, text
 
@@ -43,3 +47,16 @@ def check_whole(
                 assert database.execute(text(_POINTS), {"run": run}).scalar() == n_points, uid
     engine.dispose()
     return rows
+
+
+def n_ended(out: Path, name: str = "tiny", status: str | None = None) -> int:
+    """Trials of a study that have ended so far, or have ended as `status`."""
+    rows = read_rows(out, name) if (out / "study.json").exists() else []
+    return sum(row.verdict is not None and status in (None, row.verdict.status) for row in rows)
+
+
+def wait_until(search: "subprocess.Popen[Any]", said: Callable[[], str], seen: Callable[[], bool]) -> None:
+    """Wait until something is `seen`; an AssertionError with what a search has `said` if it ends before."""
+    while not seen():
+        assert search.poll() is None, said()
+        time.sleep(0.05)

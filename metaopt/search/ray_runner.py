@@ -21,11 +21,13 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from metaopt.errors import ConfigError
+from metaopt.search.deaths import ran_out_of_memory
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Slice
-from metaopt.search.ray_trial import ERROR, JOB, SLICE, Plan, TrainJob
+from metaopt.search.ray_trial import ERROR, JOB, REFUSAL, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
 from metaopt.search.study_spec import ResourcesSpec
+from metaopt.search.versions import refuse_node
 
 _LOOK_S = 2.0
 """How often is looked for nodes that have come or gone."""
@@ -75,7 +77,11 @@ class _SessionSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         result = result or {}
         self.on_trial_result(trial_id, result)  # Tune hands the last result in here only
-        if not error:  # errors come with their text in `on_death`
+        if REFUSAL in result:
+            self._guarded(lambda: refuse_node(result[REFUSAL]))
+        elif ran_out_of_memory(result.get(ERROR) or ""):  # of others' memory, maybe
+            self._guarded(lambda: self._session.on_death(trial_id, result[ERROR]))
+        elif not error:  # errors come with their text in `on_death`
             self._guarded(lambda: self._session.on_end(trial_id, error=result.get(ERROR)))
 
     def on_death(self, trial_id: str, reason: str) -> None:

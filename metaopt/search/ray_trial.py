@@ -5,11 +5,12 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -17,9 +18,10 @@ from metaopt.errors import ConfigError
 from metaopt.meta.maml.meta_run import MetaRun
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.problems import AnyRecord, Problem, begun
+from metaopt.search.versions import difference, versions
 from metaopt.training.cohort import Cohort
 
-JOB, SLICE, ERROR = "job", "slice", "error"
+JOB, SLICE, ERROR, REFUSAL = "job", "slice", "error", "refusal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Plan:
     """Trainings of a candidate that advance together, one stage after the other."""
     limit_s: float | None = None
     """Of a step; a process that takes longer ends itself."""
+    versions: Mapping[str, str] = field(default_factory=versions)
+    """Of the driver, which workers must have, too."""
 
 
 @contextmanager
@@ -56,6 +60,11 @@ def _ended_after(limit_s: float | None) -> Iterator[None]:
         timer.cancel()
 
 
+def this_node() -> str:
+    """The node of this process, for messages."""
+    return f"node {ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
+
+
 class TrainJob(tune.Trainable):
     """Trains one job; the process and what it has loaded are kept for the next one."""
 
@@ -65,6 +74,7 @@ class TrainJob(tune.Trainable):
             raise ConfigError("`plan` must be given, with `tune.with_parameters`.")
         torch.set_num_threads(plan.n_threads)
         self._plan = plan
+        self._refusal = difference(plan.versions, versions(), this_node())
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -78,6 +88,8 @@ class TrainJob(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Bring every training of the job to its next evaluation. An exception is reported, as what it is."""
+        if self._refusal:
+            return {REFUSAL: self._refusal, tune.result.DONE: True}
         try:
             with _ended_after(self._plan.limit_s):
                 return self._advance()

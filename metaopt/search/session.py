@@ -14,6 +14,7 @@ from pathlib import Path
 from metaopt.errors import ArtifactError, MetaoptError, StorageError
 from metaopt.meta.maml import Initialisation, load_initialisation, save_initialisation
 from metaopt.meta.reference import Recorded, find, store, training_key
+from metaopt.search.deaths import explained
 from metaopt.search.folder import references
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
@@ -252,6 +253,7 @@ class Session:
         job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
         if limit is not None and time.monotonic() - self._running[job_id].heard >= limit:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
+        reason = explained(reason)
         self._deaths[job.number, job.training] += 1
         if self._deaths[job.number, job.training] > 1:
             self.on_end(job_id, error=reason)

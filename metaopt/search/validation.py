@@ -34,6 +34,8 @@ def apply(document: Document, override: str, where: dict[yaml_file.Path, str]) -
     ):
         raise ConfigError(f"{label}: there is no `{last}` there.")
     target[last] = yaml_file.parse(value, label).content  # type: ignore[index]
+    for below in [other for other in where if other[: len(path)] == path]:  # places of what was there before
+        del where[below]
     where[path] = label
 
 

@@ -36,7 +36,7 @@ def test_what_hangs_is_ended_and_the_search_goes_on(tmp_path: Path) -> None:
     search = {"trials": 40, "seed": 1, "sampler": "random", "workers": 1, "evaluation_limit_s": 25.0}
     study = write_study(tmp_path, tiny_study(tasks=tasks, search=search))
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1] / "gan")])
-    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out]
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--allow-import"]
     environment = os.environ | {"PYTHONPATH": paths}
     log = tmp_path / "log"
     with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process:

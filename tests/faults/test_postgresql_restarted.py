@@ -3,21 +3,14 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from mlflow_server import Server
 from postgres import Postgres
-from search_checks import check_whole
+from search_checks import check_whole, n_ended, wait_until
 from studies import tiny_study, write_study
 
-from metaopt.search.optuna_space import read_rows
-
 N_TRIALS = 10
-
-
-def _n_ended(out: Path) -> int:
-    return sum(row.verdict is not None for row in read_rows(out, "tiny")) if (out / "study.json").exists() else 0
 
 
 def test_a_database_that_is_restarted_misses_nothing(tmp_path: Path) -> None:
@@ -33,10 +26,8 @@ def test_a_database_that_is_restarted_misses_nothing(tmp_path: Path) -> None:
         server.start()
         with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as search:
             for act in (database.kill, database.start):
-                enough = min(_n_ended(out) + 2, N_TRIALS)
-                while _n_ended(out) < enough:
-                    assert search.poll() is None, log.read_text()
-                    time.sleep(0.1)
+                enough = min(n_ended(out) + 2, N_TRIALS)
+                wait_until(search, log.read_text, lambda enough=enough: n_ended(out) >= enough)
                 act()
             assert search.wait(900) == 0, log.read_text()
         assert "Deliver them with" not in log.read_text()

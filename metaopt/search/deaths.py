@@ -1,0 +1,21 @@
+"""What ended a training, in words: of the pages that Ray and torch have for it, the line that matters."""
+
+import re
+
+_MEMORY = re.compile(
+    r"OutOfMemoryError|\bMemoryError|out of memory|can't allocate memory|bad_alloc|running low on memory"
+)
+_KILLED = "its process was killed, as the kernel does where memory runs out"
+
+
+def ran_out_of_memory(error: str) -> bool:
+    """Whether an error is that of memory that ran out: of this machine or its GPU, by torch, Python or Ray."""
+    return _MEMORY.search(error) is not None
+
+
+def explained(error: str) -> str:
+    """The error, or one line for it where memory ran out or the process was killed."""
+    if ran_out_of_memory(error):
+        lines = [line.strip() for line in error.splitlines() if _MEMORY.search(line)]
+        return f"out of memory: {lines[-1][:300]}"
+    return _KILLED if "SIGKILL by OOM killer" in error else error
