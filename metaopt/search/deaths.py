@@ -13,6 +13,11 @@ def ran_out_of_memory(error: str) -> bool:
     return _MEMORY.search(error) is not None
 
 
+def lost_its_node(error: str) -> bool:
+    """Whether a worker is gone because its node is, which says nothing of what it was doing."""
+    return "because its node has died" in error or "NodeDiedError" in error
+
+
 def explained(error: str) -> str:
     """The error, or one line for it where memory ran out or the process was killed."""
     if ran_out_of_memory(error):

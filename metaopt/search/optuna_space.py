@@ -231,6 +231,8 @@ def _read(folder: Path, name: str) -> optuna.Study | None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         storage = JournalStorage(JournalFileBackend(str(path)))
+        if not storage.get_all_studies():  # its driver is about to begin
+            return None
         return optuna.load_study(study_name=name, storage=storage)
     except (KeyError, ValueError) as error:
         raise StorageError(f"{path} cannot be read as the record of study {name!r}: {error}.") from error

@@ -29,6 +29,8 @@ from metaopt.search.session import Session
 from metaopt.search.study_spec import ResourcesSpec
 from metaopt.search.versions import refuse_node
 
+log = logging.getLogger(__name__)
+
 _LOOK_S = 2.0
 """How often is looked for nodes that have come or gone."""
 _QUIET = {
@@ -274,7 +276,10 @@ class Room:
     def _look(self) -> int:
         if self._workers is not None:
             return self._workers
-        return max(1, _n_fitting(self._resources))  # one waits for the next node, where all have gone
+        n = _n_fitting(self._resources)
+        if n < 1 <= self._n:
+            log.warning("no node has room for a trial now: waiting for one")
+        return max(1, n)  # one waits for the next node, where all have gone
 
 
 def room_of(study: AnyStudy) -> Room:

@@ -14,7 +14,7 @@ from pathlib import Path
 from metaopt.errors import ArtifactError, MetaoptError, StorageError
 from metaopt.meta.maml import Initialisation, load_initialisation, save_initialisation
 from metaopt.meta.reference import Recorded, find, store, training_key
-from metaopt.search.deaths import explained
+from metaopt.search.deaths import explained, lost_its_node
 from metaopt.search.folder import references
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
@@ -249,12 +249,15 @@ class Session:
         self._score_what_can_be()
 
     def on_death(self, job_id: str, reason: str) -> None:
-        """The worker of a job died: not the schedule's fault, so it is handed out once more."""
+        """The worker of a job died: maybe not the schedule's fault, so it is handed out once more.
+
+        One whose node has gone is handed out as often as that happens.
+        """
         job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
         if limit is not None and time.monotonic() - self._running[job_id].heard >= limit:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
         reason = explained(reason)
-        self._deaths[job.number, job.training] += 1
+        self._deaths[job.number, job.training] += not lost_its_node(reason)
         if self._deaths[job.number, job.training] > 1:
             self.on_end(job_id, error=reason)
             return

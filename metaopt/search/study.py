@@ -154,7 +154,7 @@ def _text(source: str) -> tuple[str, str]:
     if source in names_of_studies():
         return (files("metaopt.search_spaces") / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
     path = Path(source).expanduser()
-    if not path.exists():
+    if not _exists(path):
         near = get_close_matches(source, names_of_studies(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         known = ", ".join(names_of_studies())
@@ -165,6 +165,13 @@ def _text(source: str) -> tuple[str, str]:
         return path.read_text(encoding="utf-8"), str(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the study cannot be read: {error}.") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # its name is too long, or a folder above it is not for this user
+        raise ConfigError(f"{str(path)[:200]}: the study cannot be read: {error.strerror}.") from error
 
 
 def study_from(document: Document, where: Mapping[yaml_file.Path, str], name: str) -> Study:
