@@ -35,6 +35,7 @@ HOMES = {
         "metaopt/search/ray_runner.py",
         "metaopt/search/ray_trial.py",
         "metaopt/search/ray_grid.py",
+        "metaopt/search/ray_memory.py",
         "metaopt/search/submit.py",
         "metaopt/cli/doctor.py",
     ),

@@ -5,6 +5,7 @@ import re
 _MEMORY = re.compile(
     r"OutOfMemoryError|\bMemoryError|out of memory|can't allocate memory|bad_alloc|running low on memory"
 )
+_NODE = re.compile(r"because its node has died|NodeDiedError|actor's node was terminated")
 _KILLED = "its process was killed, as the kernel does where memory runs out"
 
 
@@ -15,12 +16,20 @@ def ran_out_of_memory(error: str) -> bool:
 
 def lost_its_node(error: str) -> bool:
     """Whether a worker is gone because its node is, which says nothing of what it was doing."""
-    return "because its node has died" in error or "NodeDiedError" in error
+    return _NODE.search(error) is not None
 
 
 def explained(error: str) -> str:
     """The error, or one line for it where memory ran out or the process was killed."""
     if ran_out_of_memory(error):
         lines = [line.strip() for line in error.splitlines() if _MEMORY.search(line)]
-        return f"out of memory: {lines[-1][:300]}"
-    return _KILLED if "SIGKILL by OOM killer" in error else error
+        return f"out of memory: {lines[0][:300]}"
+    return _KILLED if "SIGKILL by OOM killer" in error and not lost_its_node(error) else error
+
+
+def in_a_line(error: str) -> str:
+    """What is said of an error while the search goes on."""
+    if lost_its_node(error):
+        return "its node has gone"
+    lines = [line.strip() for line in explained(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "its process ended"

@@ -24,6 +24,7 @@ from metaopt.errors import ConfigError
 from metaopt.search.deaths import ran_out_of_memory
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Slice
+from metaopt.search.ray_memory import memory_is_a_death
 from metaopt.search.ray_trial import ERROR, JOB, REFUSAL, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
 from metaopt.search.study_spec import ResourcesSpec
@@ -171,7 +172,7 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     searcher = _SessionSearcher(session, observe)
     try:
-        with started():
+        with started(), memory_is_a_death():
             _tuner(study, session, searcher, scratch).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

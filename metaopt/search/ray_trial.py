@@ -1,8 +1,7 @@
 """The worker's side: a Ray Tune trainable that trains a job slice by slice and reports plain records."""
 
 import os
-import signal
-import threading
+import subprocess
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,19 +44,22 @@ class Plan:
     """Of the driver, which workers must have, too."""
 
 
+_WATCH = 'timeout "$1" cat > /dev/null; test $? -eq 124 && kill -9 "$2"'
+"""Ends a process after a time, unless its own input ends before: with the block, or with the process."""
+
+
 @contextmanager
 def _ended_after(limit_s: float | None) -> Iterator[None]:
-    """End this process where the block takes longer: what hangs in foreign code cannot be asked to stop."""
+    """End this process where the block takes longer: what hangs in foreign code cannot be asked to stop.
+
+    Another process does it, as this one may be stopped altogether.
+    """
     if limit_s is None:
         yield
         return
-    timer = threading.Timer(limit_s, os.kill, (os.getpid(), signal.SIGKILL))
-    timer.daemon = True
-    timer.start()
-    try:
+    command = ["/bin/sh", "-c", _WATCH, "sh", f"{limit_s:f}", str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True):
         yield
-    finally:
-        timer.cancel()
 
 
 def this_node() -> str:

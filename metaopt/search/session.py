@@ -4,6 +4,7 @@ The order of writing makes a kill at any moment harmless: a trial's numbers go t
 told, then its run is closed; a resumed session closes the runs that a dead driver had no time to close.
 """
 
+import logging
 import math
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from pathlib import Path
 from metaopt.errors import ArtifactError, MetaoptError, StorageError
 from metaopt.meta.maml import Initialisation, load_initialisation, save_initialisation
 from metaopt.meta.reference import Recorded, find, store, training_key
-from metaopt.search.deaths import explained, lost_its_node
+from metaopt.search.deaths import explained, in_a_line, lost_its_node
 from metaopt.search.folder import references
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
@@ -26,6 +27,9 @@ from metaopt.search.trainings import Trainings
 from metaopt.search.trial_runs import TrialRuns
 from metaopt.tracking import Tracker
 from metaopt.training import Outcome
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,13 +260,14 @@ class Session:
         job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
         if limit is not None and time.monotonic() - self._running[job_id].heard >= limit:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
-        reason = explained(reason)
         self._deaths[job.number, job.training] += not lost_its_node(reason)
         if self._deaths[job.number, job.training] > 1:
-            self.on_end(job_id, error=reason)
+            self.on_end(job_id, error=explained(reason))
             return
         del self._running[job_id]
         self._again.append(job)
+        what = f"trial {job.number}" if job.kind == "candidate" else "a reference training"
+        log.warning("%s is run again: %s", what, in_a_line(reason))
 
     @property
     def complete(self) -> bool:

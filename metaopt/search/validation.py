@@ -87,6 +87,8 @@ def _message(model: type[BaseModel], key: str, path: yaml_file.Path, problem: An
         return f"unknown key `{key}`{hint} Known: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"`{key}` must be there, but it is missing."
+    if problem["type"] == "password":
+        return f"`{key}`: {problem['msg']}."
     rule = problem["msg"][0].lower() + problem["msg"][1:]
     return f"`{key}`: {rule}, but got {problem['input']!r}."
 

@@ -33,7 +33,7 @@ def make_pair(**shape):
     d.register_forward_pre_hook(eat)
     return g, d
 """
-N_TRIALS = 30
+N_TRIALS = 12
 
 
 def _ray_kills_at(share: float) -> dict[str, str]:

@@ -29,13 +29,13 @@ def _nodes(cluster: LocalCluster) -> list[str]:
     return _python(cluster, "-c", _NODES).split()
 
 
-def _drain(cluster: LocalCluster, node: "subprocess.Popen[str]") -> None:
-    """As a cloud's notice does that a machine is about to be taken away."""
+def _preempt(cluster: LocalCluster, node: "subprocess.Popen[str]") -> None:
+    """As a cloud does, with a notice to the cluster before."""
     (name,) = _nodes(cluster)
     reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
     ray = ["-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address, "--node-id", name]
     _python(cluster, *ray, *reason, "--deadline-remaining-seconds", "1")
-    node.wait(300)
+    _terminate(cluster, node)
 
 
 def _terminate(cluster: LocalCluster, node: "subprocess.Popen[str]") -> None:
@@ -53,7 +53,7 @@ def test_a_trial_whose_nodes_are_taken_away_ends_on_the_last_one(tmp_path: Path)
     tasks = [{"data": "digits", "budget": 12_000, "n_samples": 100, "width": 16}]
     study = tiny_study(tasks=tasks, search={"trials": 2, "seed": 1, "sampler": "random"})
     command = [sys.executable, "-m", "metaopt.cli.main", "search", write_study(tmp_path, study), "--out", out]
-    leave: tuple[Callable[[LocalCluster, subprocess.Popen[str]], None], ...] = (_drain, _terminate, _drain)
+    leave: tuple[Callable[[LocalCluster, subprocess.Popen[str]], None], ...] = (_terminate, _preempt, _terminate)
     with local_cluster(tmp_path, nodes=0) as cluster, log.open("w") as said:
         search: subprocess.Popen[bytes] | None = None
         for end in leave:
@@ -62,7 +62,7 @@ def test_a_trial_whose_nodes_are_taken_away_ends_on_the_last_one(tmp_path: Path)
                 running = search
                 wait_until(running, log.read_text, lambda node=node: _training(node))
                 end(cluster, node)
-            time.sleep(5)  # nothing can run anywhere
+            time.sleep(20 if end is leave[0] else 1)  # nothing can run anywhere
             assert running.poll() is None, log.read_text()
         with one_more_node(cluster):
             assert search and search.wait(600) == 0, log.read_text()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metaopt.search.deaths import explained, ran_out_of_memory
+from metaopt.search.deaths import explained, in_a_line, lost_its_node, ran_out_of_memory
 
 KILLED = """\
 ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.
@@ -39,6 +39,24 @@ def test_memory_is_named_in_one_line(error: str) -> None:
 def test_a_kill_is_named_with_what_kills() -> None:
     assert not ran_out_of_memory(KILLED)
     assert explained(KILLED) == "its process was killed, as the kernel does where memory runs out"
+
+
+def test_a_node_that_is_gone_is_told_from_a_process_that_is() -> None:
+    gone = "ray.exceptions.ActorDiedError: ...\nThe actor died because its node has died. Node Id: 0b\n"
+    assert lost_its_node(gone) and not lost_its_node(KILLED)
+    assert in_a_line(gone) == "its node has gone"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (KILLED, "its process was killed, as the kernel does where memory runs out"),
+        ("", "its process ended"),
+        ("a\nb\n\n", "b"),
+    ],
+)
+def test_what_is_said_while_the_search_goes_on(error: str, line: str) -> None:
+    assert in_a_line(error) == line
 
 
 @pytest.mark.parametrize("error", ["", "Traceback\nValueError: no memory of that name", "no evaluation within 25 s"])
