@@ -28,7 +28,6 @@ from metaopt.search.trial_runs import TrialRuns
 from metaopt.tracking import Tracker
 from metaopt.training import Outcome
 
-
 log = logging.getLogger(__name__)
 
 
