@@ -17,10 +17,10 @@ def memory_is_a_death() -> Iterator[None]:
     manager: Any = RayActorManager
     before = manager._actor_task_failed
 
-    def failed(of: RayActorManager, task: Any, exception: Exception) -> None:
+    def failed(of: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
             exception = RayActorError(error_msg=str(exception))
-        before(of, task, exception)
+        before(of, tracked_actor_task, exception)
 
     manager._actor_task_failed = failed
     try:
