@@ -36,6 +36,7 @@ HOMES = {
         "metaopt/search/ray_room.py",
         "metaopt/search/ray_trial.py",
         "metaopt/search/ray_grid.py",
+        "metaopt/search/ray_memory.py",
         "metaopt/search/submit.py",
         "metaopt/cli/doctor.py",
     ),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metaopt.cli.options import AllowImport
+
 if TYPE_CHECKING:
     import torch
 
@@ -53,6 +55,7 @@ def adapt(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws shots, batches and noise.")] = 0,
     samples: Annotated[int, typer.Option(min=2, help="Generated images that are measured.")] = 500,
+    allow_import: AllowImport = False,
 ) -> None:
     """Adapt a learned initialisation to a few images, and measure on the way what it makes of them.
 
@@ -65,10 +68,13 @@ def adapt(
     from metaopt.errors import ConfigError, StorageError
     from metaopt.gan.images import content_hash
     from metaopt.meta.maml import load_initialisation, save_initialisation
+    from metaopt.search.named_code import refuse_code
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} must be a new or empty folder; choose another --out.")
     start = load_initialisation(init)
+    if not allow_import:
+        refuse_code(asdict(start.spec), {}, str(init))
     pair = start.pair()
     images = chosen(data, start, shots, seed)
     typer.echo("\n".join(_remarks(images, samples)))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metaopt.cli.options import AllowImport
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -37,6 +39,7 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=1, help="Processes of this machine, one thread each.")] = 1,
     ray: Annotated[bool, typer.Option("--ray", help="Train on the Ray cluster at RAY_ADDRESS instead.")] = False,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+    allow_import: AllowImport = False,
 ) -> None:
     """Train GANs with each schedule and each baseline, with the same seeds, and say which is better.
 
@@ -58,7 +61,7 @@ def evaluate(
     console, device = Console(), checked_device(device)
     contestants = _contestants(schedules, baselines, static)
     problems = _tasks(tasks, settings or [])
-    pools = _pools(tuned or [], problems)
+    pools = _pools(tuned or [], problems, allow_import=allow_import)
     cells = cells_of(contestants, problems, range(first_seed, first_seed + seeds))
     names = [one.name for one in contestants]
     console.print(
@@ -76,12 +79,12 @@ def evaluate(
     console.print(f"Tables and pictures in {out}; open {out / 'report.html'}", highlight=False, markup=False)
 
 
-def _pools(studies: Sequence[str], tasks: Sequence["Task"]) -> list["Pool"]:
+def _pools(studies: Sequence[str], tasks: Sequence["Task"], *, allow_import: bool) -> list["Pool"]:
     from metaopt.errors import ConfigError
     from metaopt.search.folder import study_folder
     from metaopt.search.pools import tuning_pool
 
-    pools = [tuning_pool(study_folder(study), tasks) for study in studies]
+    pools = [tuning_pool(study_folder(study), tasks, allow_import=allow_import) for study in studies]
     named = [pool.task for pool in pools]
     for task in named:
         if named.count(task) > 1:

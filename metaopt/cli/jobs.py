@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metaopt.cli.options import LeaveOut, Overrides, StudySource
+from metaopt.cli.options import AllowImport, LeaveOut, Overrides, StudySource
 
 if TYPE_CHECKING:
     from metaopt.search.submit import SubmittedSearch
@@ -34,6 +34,7 @@ def submit(
     leave_out: LeaveOut = None,
     out: Annotated[str | None, typer.Option(help="Folder of the study, on the head. [default: ~/runs/NAME]")] = None,
     detach: Detach = False,
+    allow_import: AllowImport = False,
 ) -> None:
     """Search on a Ray cluster, as a job that goes on when this machine is off; or go on with a search there.
 
@@ -54,7 +55,7 @@ def submit(
         raise ConfigError(f"--out must be an absolute path on the head, or begin with ~, but got {out!r}.")
     head = _address(address, None)
     with fresh_folder() as folder:
-        package = pack(study, set_ or [], leave_out, folder)
+        package = pack(study, set_ or [], leave_out, folder, allow_import=allow_import)
         for data in package.elsewhere:
             typer.echo(f"{data} is not sent: every node must have it.")
         submitted = Submitted(
@@ -64,6 +65,7 @@ def submit(
             source=study,
             overrides=tuple(set_ or ()),
             leave_out=leave_out,
+            allow_import=allow_import,
         )
         job = _started(submitted, package.folder)
     _shown(submitted, job, detach=detach)
@@ -172,7 +174,9 @@ def _started(submitted: "Submitted", package: Path) -> "SubmittedSearch":
 
     study, head, folder = submitted.study, submitted.address, submitted.folder
     overrides = [redacted(override) for override in submitted.overrides]  # whoever sees the dashboard sees them
-    again = submit_command(submitted.source, head, folder, overrides, submitted.leave_out)
+    again = submit_command(
+        submitted.source, head, folder, overrides, submitted.leave_out, allow_import=submitted.allow_import
+    )
     job = submit_search(head, package, study, folder, {AGAIN: again} | _passed_on())
     keep(submitted, package)
     typer.echo(f"Submitted {study} to {head} as {job.job}; records in {folder} on the head.")

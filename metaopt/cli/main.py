@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
+import errno
 import sys
 
 import typer
@@ -45,6 +46,11 @@ def run() -> None:
         sys.exit(_said(error, 2))
     except MetaoptError as error:
         sys.exit(_said(error, 1))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        path = str(error.filename)
+        sys.exit(_said(ConfigError(f"a path must be shorter than {len(path)} characters, but got {path[:60]!r}..."), 2))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -165,17 +165,24 @@ AGAIN = "METAOPT_AGAIN"
 """The variable in which a job finds the command that goes on with it where it was submitted."""
 
 
-def search_command(source: str, folder: Path, overrides: Sequence[str], leave_out: str | None) -> str:
+def search_command(
+    source: str, folder: Path, overrides: Sequence[str], leave_out: str | None, *, allow_import: bool
+) -> str:
     """The command that goes on with a search, ready to be typed."""
-    return os.environ.get(AGAIN) or typed(
-        "search", source, *_without(leave_out), "--out", folder, "--resume", *_sets(overrides)
-    )
+    options = [*_without(leave_out), "--out", folder, "--resume", *_allowing(allow_import), *_sets(overrides)]
+    return os.environ.get(AGAIN) or typed("search", source, *options)
 
 
-def submit_command(source: str, address: str, folder: str, overrides: Sequence[str], leave_out: str | None) -> str:
+def submit_command(
+    source: str, address: str, folder: str, overrides: Sequence[str], leave_out: str | None, *, allow_import: bool
+) -> str:
     """The same for a search on a cluster."""
     where = ["--address", address, "--out", folder]
-    return typed("submit", source, *_without(leave_out), *where, *_sets(overrides))
+    return typed("submit", source, *_without(leave_out), *where, *_allowing(allow_import), *_sets(overrides))
+
+
+def _allowing(allow_import: bool) -> list[str]:
+    return ["--allow-import"] if allow_import else []
 
 
 def _without(data: str | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metaopt.cli.options import LeaveOut, Overrides, StudySource
+from metaopt.cli.options import AllowImport, LeaveOut, Overrides, StudySource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +26,7 @@ def search(
     leave_out: LeaveOut = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study. [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in that folder.")] = False,
+    allow_import: AllowImport = False,
 ) -> None:
     """Search for a schedule, or for where training should start: train GANs with many, keep what works best.
 
@@ -50,10 +51,10 @@ def search(
     from metaopt.search.study import Study
 
     console = Console()
-    loaded = load_any_study(study, set_ or [], leave_out)
+    loaded = load_any_study(study, set_ or [], leave_out, allow_import=allow_import)
     folder = (out or Path("runs") / loaded.name).expanduser()
     n_trials = loaded.spec.search.trials
-    again = search_command(study, folder, set_ or [], leave_out)
+    again = search_command(study, folder, set_ or [], leave_out, allow_import=allow_import)
     with _resumable(again), opened(loaded, folder, resume=resume) as running:
         tasks = ", ".join(task.name for task in loaded.tasks)
         what = f"{n_trials} trials of {loaded.family.name} on {tasks}; records in {folder}"
@@ -73,11 +74,16 @@ def search(
 @contextmanager
 def _resumable(command: str) -> Iterator[None]:
     """Say how to go on, where a search ended before its time; SIGTERM ends it as Ctrl-C does."""
+    from metaopt.cli.last_word import last_word
     from metaopt.errors import StorageError
 
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    died = (
+        f"metaopt: The search has died, by a kill or with its cluster. Finished trials are kept. Go on with: {command}"
+    )
     try:
-        yield
+        with last_word(died):
+            yield
     except StorageError as error:
         raise StorageError(f"{error} Finished trials are kept. Make room, and go on with: {command}") from error
     except KeyboardInterrupt:

@@ -56,7 +56,9 @@ def train(
     }
     if resume:
         _check_same(out / _IDENTITY, identity)
-        load_training(training, out / _CHECKPOINT)
+        used = load_training(training, out / _CHECKPOINT)
+        if used != out / _CHECKPOINT:
+            typer.echo(f"{out / _CHECKPOINT} is not whole: going on from {used.name}, the state before it.", err=True)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} must be a new or empty folder; choose another --out, or add --resume.")
     last = _run(training, out, identity)

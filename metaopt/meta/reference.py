@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from metaopt.meta.objective import TrainingCurve, curve
 from metaopt.schedules import NamedSchedule
 from metaopt.training import Outcome, Record
 from metaopt.whole_file import write_whole
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +53,37 @@ def store(folder: Path, key: str, recorded: Recorded) -> None:
         "records": [record.as_dict() for record in recorded.records],
         "grids": [grid.hex() for grid in recorded.grids],
     }
-    write_whole(folder / f"{key}.json", json.dumps(content))
+    write_whole(folder / f"{key}.json", json.dumps(content | {_CHECK: _digest(content)}))
 
 
 def find(folder: Path, key: str) -> Recorded | None:
-    """The training kept under `key`; None if there is none or its file is not whole."""
+    """The training kept under `key`; None if there is none, or its file is not whole, which is said."""
+    path = folder / f"{key}.json"
+    found = _read(path) if path.exists() else None
+    if found is None and path.exists():
+        log.warning("%s is not whole: that training is done again", path)
+    return found
+
+
+def _read(path: Path) -> Recorded | None:
     try:
-        content = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        check = content.pop(_CHECK, None)
+        if check is not None and check != _digest(content):  # older files have none
+            return None
         return Recorded(
             records=tuple(_record(item) for item in content["records"]),
             grids=tuple(bytes.fromhex(grid) for grid in content["grids"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+_CHECK = "sha256"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _record(item: dict[str, Any]) -> Record | MetaRecord:

@@ -68,7 +68,11 @@ def weights_file(file: str) -> Path:
     address = _network_module().URL_INCEPTION_V3
     name = address.rpartition("/")[2]
     found = Path(file).expanduser() if file else Path(torch.hub.get_dir()) / "checkpoints" / name
-    if not found.is_file():
+    try:
+        there = found.is_file()
+    except OSError as error:
+        raise ArtifactError(f"{str(found)[:200]} cannot be read: {error.strerror}.") from error
+    if not there:
         raise ArtifactError(
             f"{found} must hold the weights of the features `inception`, but there is no such file. Fetch"
             f" {address} and put it there, or point to it with `inception:FILE`."

@@ -81,9 +81,11 @@ class InitialisationStudy:
 AnyStudy = Study | InitialisationStudy
 
 
-def load_any_study(source: str, overrides: Sequence[str] = (), leave_out: str | None = None) -> AnyStudy:
+def load_any_study(
+    source: str, overrides: Sequence[str] = (), leave_out: str | None = None, *, allow_import: bool = False
+) -> AnyStudy:
     """A study of either kind, by name or path, without a data set or with all; ConfigError as of `load_study`."""
-    document, where, name = read_study(source, overrides)
+    document, where, name = read_study(source, overrides, allow_import=allow_import)
     kind = document.content.get("kind", "schedule") if isinstance(document.content, dict) else "schedule"
     if kind not in (KIND, "schedule"):
         raise ConfigError(f"{place(where, ('kind',), name)}: `kind` must be schedule or {KIND}, but got {kind!r}.")

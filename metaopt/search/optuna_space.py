@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from metaopt.errors import StorageError
 from metaopt.search.es_sampler import AntitheticESSampler
 from metaopt.search.initialisation_study import AnyStudy, Choice
 from metaopt.search.study import Study
+
+log = logging.getLogger(__name__)
 
 JOURNAL = "optuna.journal"
 _FEWEST_FOR_IMPORTANCES = 8
@@ -232,6 +235,8 @@ def _read(folder: Path, name: str) -> optuna.Study | None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         storage = JournalStorage(JournalFileBackend(str(path)))
+        if not storage.get_all_studies():  # its driver is about to begin
+            return None
         return optuna.load_study(study_name=name, storage=storage)
     except (KeyError, ValueError) as error:
         raise StorageError(f"{path} cannot be read as the record of study {name!r}: {error}.") from error
@@ -264,12 +269,28 @@ def _open(path: Path) -> JournalStorage:
 
 
 def _repair(path: Path) -> None:
-    """Cut a last line that was not written to its end: Optuna would lose every later write to it."""
+    """Cut a last line that was not written to its end: Optuna would lose every later write to it.
+
+    StorageError where a line before the last is damaged: what came after it would be lost with it.
+    """
     with path.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
+        lines = file.read().splitlines(keepends=True)
+        bad = next((i for i, line in enumerate(lines) if not _whole(line)), len(lines))
+        if bad < len(lines) - 1:
+            raise StorageError(
+                f"{path} must be whole up to its last line, but line {bad + 1} of {len(lines)} is damaged: take it "
+                "from a copy, or begin again with another --out."
+            )
+        if bad < len(lines):
+            log.warning("cut %d bytes of an unfinished last line off %s", len(lines[bad]), path)
+            file.truncate(sum(map(len, lines[:bad])))
+
+
+def _whole(line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

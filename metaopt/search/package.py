@@ -43,17 +43,20 @@ class Package:
     """Files by an absolute path, which are not in the folder: every node must have them."""
 
 
-def pack(source: str, overrides: Sequence[str], leave_out: str | None, folder: Path) -> Package:
+def pack(
+    source: str, overrides: Sequence[str], leave_out: str | None, folder: Path, *, allow_import: bool = False
+) -> Package:
     """Write what a study, by name or path, needs into a new folder.
 
     Data under a relative path get one that is the same on every machine, under /tmp (see `link_data`), and is made of
     their content, so that the study is the same one whenever it is submitted with the same data.
 
     Raises:
-        ConfigError: the study could not run as written, or what it names is too large or not there.
+        ConfigError: the study could not run as written, or what it names is too large or not there, or is code,
+            unless `allow_import`.
         StorageError: the disk is full or not writable.
     """
-    study = load_any_study(source, overrides, leave_out)
+    study = load_any_study(source, overrides, leave_out, allow_import=allow_import)
     packing = _Packing(folder)
     try:
         content = packing.content(study)

@@ -24,14 +24,14 @@ class Pool:
     """Last ln FID of each proposed trial; of one that diverged, that of its untrained generator."""
 
 
-def tuning_pool(folder: Path, tasks: Sequence[Task]) -> Pool:
+def tuning_pool(folder: Path, tasks: Sequence[Task], *, allow_import: bool = False) -> Pool:
     """The pool of the study in `folder`.
 
     ConfigError unless it has ended, with one seed, on one of `tasks` (but for its evaluations) and on the images that
-    this has now.
+    this has now, and unless it names code, which must be allowed.
     """
     manifest = study_in(folder)
-    own = tasks_of(manifest.spec, str(folder))
+    own = tasks_of(manifest.spec, str(folder), allow_import=allow_import)
     if len(own) != 1 or len(manifest.seeds) != 1:
         raise ConfigError(
             f"{folder}: a study must have one task and one seed to say what tuning on that task finds, but has "

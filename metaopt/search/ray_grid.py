@@ -1,6 +1,6 @@
 """Trainings of a comparison as Ray tasks: the other way of running them, for clusters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from metaopt.meta.transfer import Cell, missing, trained
 from metaopt.search.packing import Share
 from metaopt.search.ray_room import Room, check_room, keep_to, share_of
 from metaopt.search.ray_runner import started
+from metaopt.search.ray_trial import this_node
 from metaopt.search.study_spec import ResourcesSpec
+from metaopt.search.versions import difference, refuse_node, versions
 
 
 def train_cells_on_ray(
@@ -23,7 +25,7 @@ def train_cells_on_ray(
     Yields each as it is kept.
 
     Raises:
-        ConfigError: no node has room for one training.
+        ConfigError: no node has room for one training, or one has other versions than this process.
         MetaoptError: a training failed, or its worker died three times; what was finished is kept.
     """
     left = missing(cells, folder)
@@ -42,16 +44,22 @@ def train_cells_on_ray(
         while left or jobs:
             while left and len(jobs) < room():
                 cell = left.pop(0)
-                jobs[remote.remote(cell, share)] = cell
+                jobs[remote.remote(cell, share, versions())] = cell
             ready, _ = ray.wait(list(jobs), num_returns=1)
             cell = jobs.pop(ready[0])
             try:
-                store(folder, cell.key(), ray.get(ready[0]))
+                done = ray.get(ready[0])
             except ray.exceptions.RayError as error:
                 raise MetaoptError(f"{cell.task.name}, seed {cell.seed}: the training failed: {error}") from error
+            if isinstance(done, str):
+                refuse_node(done)
+            store(folder, cell.key(), done)
             yield cell
 
 
-def _trained(cell: Cell, share: Share) -> Recorded:
+def _trained(cell: Cell, share: Share, driver: Mapping[str, str]) -> Recorded | str:
+    """The training, or in what this node differs from the driver."""
+    if refusal := difference(driver, versions(), this_node()):
+        return refusal
     keep_to(share)
     return trained(cell, share.device)

@@ -1,6 +1,7 @@
 """Where trials fit: the nodes of the cluster, what a trial occupies, and how many there may be at once."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,8 @@ from metaopt.search.problems import Problem
 from metaopt.search.study_spec import ResourcesSpec
 from metaopt.training.footprint import Footprint, cap_gpu_memory, footprint
 from metaopt.whole_file import write_whole
+
+log = logging.getLogger(__name__)
 
 FOOTPRINTS = "footprints.json"
 _MIB = 2**20
@@ -57,7 +60,10 @@ class Room:
     def _look(self) -> int:
         if self._workers is not None:
             return self._workers
-        return max(1, _n_fitting(self._share))  # one waits for the next node, where all have gone
+        n = _n_fitting(self._share)
+        if n < 1 <= self._n:
+            log.warning("no node has room for a trial now: waiting for one")
+        return max(1, n)  # one waits for the next node, where all have gone
 
 
 def check_room(share: Share) -> None:

@@ -19,12 +19,15 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from metaopt.errors import ConfigError
+from metaopt.search.deaths import ran_out_of_memory
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Slice
 from metaopt.search.packing import Share, larger
+from metaopt.search.ray_memory import memory_is_a_death
 from metaopt.search.ray_room import Room, check_room, nodes, share_of
-from metaopt.search.ray_trial import ERROR, JOB, OUT_OF_MEMORY, SLICE, Plan, TrainJob
+from metaopt.search.ray_trial import ERROR, JOB, REFUSAL, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
+from metaopt.search.versions import refuse_node
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -38,10 +41,6 @@ _QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-
-
-_KILLED_FOR_MEMORY = "killed due to the node running low on memory"
-"""In the line that Ray says, before many others, where its memory monitor has ended a worker."""
 
 
 class _SessionSearcher(Searcher):
@@ -77,20 +76,16 @@ class _SessionSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         result = result or {}
         self.on_trial_result(trial_id, result)  # Tune hands the last result in here only
-        if error:  # comes with its text in `on_death`
-            return
-        if result.get(OUT_OF_MEMORY):
-            self._guarded(lambda: self._session.on_out_of_memory(trial_id, result[ERROR]))
-        else:
+        if REFUSAL in result:
+            self._guarded(lambda: refuse_node(result[REFUSAL]))
+        elif ran_out_of_memory(result.get(ERROR) or ""):  # of others' memory, maybe
+            self._guarded(lambda: self._session.on_death(trial_id, result[ERROR]))
+        elif not error:  # errors come with their text in `on_death`
             self._guarded(lambda: self._session.on_end(trial_id, error=result.get(ERROR)))
 
     def on_death(self, trial_id: str, reason: str) -> None:
         """A job ended by an error outside itself: its worker was killed, or could not start."""
-        said = next((line for line in reason.splitlines() if _KILLED_FOR_MEMORY in line), None)
-        if said is None:
-            self._guarded(lambda: self._session.on_death(trial_id, reason))
-        else:
-            self._guarded(lambda: self._session.on_out_of_memory(trial_id, said))
+        self._guarded(lambda: self._session.on_death(trial_id, reason))
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Tune writes its own configuration down when it starts, and never reads it here: nothing is kept."""
@@ -173,7 +168,7 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     searcher = _SessionSearcher(session, observe)
     try:
-        with started():
+        with started(), memory_is_a_death():
             _tuner(study, session, searcher, scratch).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -1,15 +1,15 @@
 """The worker's side: a Ray Tune trainable that trains a job slice by slice and reports plain records."""
 
 import os
-import signal
-import threading
+import subprocess
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -19,10 +19,11 @@ from metaopt.search.jobs import Job, Slice
 from metaopt.search.packing import Share
 from metaopt.search.problems import AnyRecord, Problem, begun
 from metaopt.search.ray_room import keep_to
+from metaopt.search.versions import difference, versions
 from metaopt.training.cohort import Cohort
-from metaopt.training.footprint import gpu_peak_mb, is_out_of_memory, peak_memory_mb
+from metaopt.training.footprint import gpu_peak_mb, peak_memory_mb
 
-JOB, SLICE, ERROR, OUT_OF_MEMORY = "job", "slice", "error", "out_of_memory"
+JOB, SLICE, ERROR, REFUSAL = "job", "slice", "error", "refusal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +42,31 @@ class Plan:
     """Trainings of a candidate that advance together, one stage after the other."""
     limit_s: float | None = None
     """Of a step; a process that takes longer ends itself."""
+    versions: Mapping[str, str] = field(default_factory=versions)
+    """Of the driver, which workers must have, too."""
+
+
+_WATCH = 'timeout "$1" cat > /dev/null; test $? -eq 124 && kill -9 "$2"'
+"""Ends a process after a time, unless its own input ends before: with the block, or with the process."""
 
 
 @contextmanager
 def _ended_after(limit_s: float | None) -> Iterator[None]:
-    """End this process where the block takes longer: what hangs in foreign code cannot be asked to stop."""
+    """End this process where the block takes longer: what hangs in foreign code cannot be asked to stop.
+
+    Another process does it, as this one may be stopped altogether.
+    """
     if limit_s is None:
         yield
         return
-    timer = threading.Timer(limit_s, os.kill, (os.getpid(), signal.SIGKILL))
-    timer.daemon = True
-    timer.start()
-    try:
+    command = ["/bin/sh", "-c", _WATCH, "sh", f"{limit_s:f}", str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True):
         yield
-    finally:
-        timer.cancel()
+
+
+def this_node() -> str:
+    """The node of this process, for messages."""
+    return f"node {ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
 
 
 class TrainJob(tune.Trainable):
@@ -67,6 +78,7 @@ class TrainJob(tune.Trainable):
             raise ConfigError("`plan` must be given, with `tune.with_parameters`.")
         keep_to(plan.share)
         self._plan = plan
+        self._refusal = difference(plan.versions, versions(), this_node())
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -82,12 +94,13 @@ class TrainJob(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Bring every training of the job to its next evaluation. An exception is reported, as what it is."""
+        if self._refusal:
+            return {REFUSAL: self._refusal, tune.result.DONE: True}
         try:
             with _ended_after(self._plan.limit_s):
                 return self._advance()
-        except Exception as error:  # the process is sound, and the driver has a use for the traceback
-            said = traceback.format_exc()
-            return {ERROR: said, OUT_OF_MEMORY: is_out_of_memory(error), tune.result.DONE: True}
+        except Exception:  # the process is sound, and the driver has a use for the traceback
+            return {ERROR: traceback.format_exc(), tune.result.DONE: True}
 
     def _advance(self) -> dict[str, Any]:
         if self._cohort is None:

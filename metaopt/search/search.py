@@ -16,7 +16,7 @@ from metaopt.search.study import Study
 from metaopt.tracking import Status, Tracker, open_tracker
 
 _PARTING_S = 5.0
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.ESTALE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,10 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, StorageError) or error.errno not in _DISK:
+        if isinstance(error, StorageError):
+            raise
+        if not folder.exists():
+            raise StorageError(f"{folder} has gone while it was written.") from error
+        if error.errno not in _DISK:
             raise
         raise StorageError(f"{folder} could not be written: {error.strerror}.") from error

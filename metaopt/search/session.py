@@ -4,6 +4,7 @@ The order of writing makes a kill at any moment harmless: a trial's numbers go t
 told, then its run is closed; a resumed session closes the runs that a dead driver had no time to close.
 """
 
+import logging
 import math
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 from metaopt.errors import ArtifactError, MetaoptError, StorageError
 from metaopt.meta.maml import Initialisation, load_initialisation, save_initialisation
 from metaopt.meta.reference import Recorded, find, store, training_key
+from metaopt.search.deaths import explained, in_a_line, lost_its_node, ran_out_of_memory
 from metaopt.search.folder import references
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
@@ -25,6 +27,8 @@ from metaopt.search.trainings import Trainings
 from metaopt.search.trial_runs import TrialRuns
 from metaopt.tracking import Tracker
 from metaopt.training import Outcome
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,25 +261,27 @@ class Session:
         self._score_what_can_be()
 
     def on_death(self, job_id: str, reason: str) -> None:
-        """The worker of a job died: not the schedule's fault, so it is handed out once more."""
+        """The worker of a job died: maybe not the schedule's fault, so it is handed out once more.
+
+        One whose node has gone is handed out as often as that happens; one that found no memory, with a larger share.
+        """
         job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
         if limit is not None and time.monotonic() - self._running[job_id].heard >= limit:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
-        self._deaths[job.number, job.training] += 1
-        if self._deaths[job.number, job.training] > 1:
-            self.on_end(job_id, error=reason)
-            return
+        if ran_out_of_memory(reason):
+            if job.larger:
+                self.on_end(job_id, error=f"{explained(reason)}; also with a larger share")
+                return
+            job = replace(job, larger=True)
+        else:
+            self._deaths[job.number, job.training] += not lost_its_node(reason)
+            if self._deaths[job.number, job.training] > 1:
+                self.on_end(job_id, error=explained(reason))
+                return
         del self._running[job_id]
         self._again.append(job)
-
-    def on_out_of_memory(self, job_id: str, reason: str) -> None:
-        """A job found no memory, or was killed for what it took: it is handed out once more, with a larger share."""
-        running = self._running[job_id]
-        if running.job.larger:
-            self.on_end(job_id, error=f"{reason.rstrip()}\nOut of memory, also with a larger share.")
-            return
-        del self._running[job_id]
-        self._again.append(replace(running.job, larger=True))
+        what = f"trial {job.number}" if job.kind == "candidate" else "a reference training"
+        log.warning("%s is run again: %s", what, in_a_line(reason))
 
     @property
     def complete(self) -> bool:

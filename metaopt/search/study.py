@@ -17,6 +17,7 @@ from metaopt.meta import Objective
 from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, find_schedule
 from metaopt.search import yaml_file
 from metaopt.search.initialisation_spec import InitialisationStudySpec
+from metaopt.search.named_code import refuse_code
 from metaopt.search.study_spec import NO_PART_OF_THE_KEY, RangeSpec, StudySpec, TaskSpec
 from metaopt.search.validation import apply, place, validated
 from metaopt.search.yaml_file import Document
@@ -108,27 +109,40 @@ def names_of_studies() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
-def load_study(source: str, overrides: Sequence[str] = ()) -> Study:
+def load_study(source: str, overrides: Sequence[str] = (), *, allow_import: bool = False) -> Study:
     """Read a study by name or path, and apply overrides like ``search.trials=20``.
 
     Raises:
-        ConfigError: with file, line, rule and value, for anything that could not run as written.
+        ConfigError: with file, line, rule and value, for anything that could not run as written, and for code that the
+            file names, unless `allow_import`.
     """
-    return study_from(*read_study(source, overrides))
+    return study_from(*read_study(source, overrides, allow_import=allow_import))
 
 
-def read_study(source: str, overrides: Sequence[str] = ()) -> tuple[Document, dict[yaml_file.Path, str], str]:
-    """What a study file says, overrides applied; the place of each value, and of the whole, for messages."""
+def read_study(
+    source: str, overrides: Sequence[str] = (), *, allow_import: bool = False
+) -> tuple[Document, dict[yaml_file.Path, str], str]:
+    """What a study file says, overrides applied; the place of each value, and of the whole, for messages.
+
+    ConfigError as of `refuse_code`, unless `allow_import`.
+    """
     text, name = _text(source)
     document = yaml_file.parse(text, name)
     where: dict[yaml_file.Path, str] = {path: f"{name}:{line}" for path, line in document.lines.items()}
     for override in overrides:
         apply(document, override, where)
+    if not allow_import:
+        refuse_code(document.content, where, name, overrides)
     return document, where, name
 
 
-def tasks_of(content: Mapping[str, Any], name: str) -> tuple[Task, ...]:
-    """The training tasks of the study that a manifest holds; ConfigError where it is none. `name` is for messages."""
+def tasks_of(content: Mapping[str, Any], name: str, *, allow_import: bool = False) -> tuple[Task, ...]:
+    """The training tasks of the study that a manifest holds; ConfigError where it is none. `name` is for messages.
+
+    ConfigError as of `refuse_code`, unless `allow_import`.
+    """
+    if not allow_import:
+        refuse_code(content, {}, name)
     spec = validated(StudySpec, Document(content=dict(content)), {}, name)
     return tuple(_task(spec, task, name) for task in spec.tasks)
 
@@ -148,7 +162,7 @@ def _text(source: str) -> tuple[str, str]:
     if source in names_of_studies():
         return (files("metaopt.search_spaces") / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
     path = Path(source).expanduser()
-    if not path.exists():
+    if not _exists(path):
         near = get_close_matches(source, names_of_studies(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         known = ", ".join(names_of_studies())
@@ -159,6 +173,13 @@ def _text(source: str) -> tuple[str, str]:
         return path.read_text(encoding="utf-8"), str(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the study cannot be read: {error}.") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # its name is too long, or a folder above it is not for this user
+        raise ConfigError(f"{str(path)[:200]}: the study cannot be read: {error.strerror}.") from error
 
 
 def study_from(document: Document, where: Mapping[yaml_file.Path, str], name: str) -> Study:

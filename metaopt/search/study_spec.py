@@ -1,8 +1,10 @@
 """What may stand in a study file. Pydantic at this edge only; the search itself works on `Study`."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Of a study or a task, which is also part of a path and of a metric's name."""
@@ -188,7 +190,16 @@ class TrackingSpec(Spec):
     """Where numbers go."""
 
     uri: str | None = None
-    """MLflow tracking URI; MLFLOW_TRACKING_URI, or else an SQLite file in the output folder, if left out."""
+    """MLflow tracking URI, without a password; MLFLOW_TRACKING_URI, or an SQLite file in the folder, if left out."""
+
+    @field_validator("uri")
+    @classmethod
+    def _no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and urlsplit(uri).password is not None:
+            raise PydanticCustomError(
+                "password", "must hold no password, which MLFLOW_TRACKING_URI or MLFLOW_TRACKING_PASSWORD may"
+            )
+        return uri
 
 
 class StudySpec(Spec):

@@ -75,7 +75,8 @@ def submit(address: str, package: Path, study: str, folder: str, environment: Ma
                     f"Study {study!r} is {running.status} there as {running.job}; see it with `metaopt logs {study}`, "
                     f"or end it with `metaopt stop {study}`."
                 )
-        search = ["python", "-m", "metaopt.cli.main", "search", STUDY, "--out", folder, "--resume"]
+        # the code in the package was allowed where it was packed
+        search = ["python", "-m", "metaopt.cli.main", "search", STUDY, "--out", folder, "--resume", "--allow-import"]
         client.submit_job(
             entrypoint=f"python -m metaopt.search.packed_data && exec {shlex.join(search)}",
             submission_id=(job := f"metaopt-{study}-{uuid4().hex[:8]}"),

@@ -30,6 +30,8 @@ class Submitted:
     """The study, as it was typed."""
     overrides: tuple[str, ...]
     leave_out: str | None
+    allow_import: bool = False
+    """Whether the study might name code."""
 
 
 @contextmanager

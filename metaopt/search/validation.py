@@ -34,6 +34,8 @@ def apply(document: Document, override: str, where: dict[yaml_file.Path, str]) -
     ):
         raise ConfigError(f"{label}: there is no `{last}` there.")
     target[last] = yaml_file.parse(value, label).content  # type: ignore[index]
+    for below in [other for other in where if other[: len(path)] == path]:  # places of what was there before
+        del where[below]
     where[path] = label
 
 
@@ -85,6 +87,8 @@ def _message(model: type[BaseModel], key: str, path: yaml_file.Path, problem: An
         return f"unknown key `{key}`{hint} Known: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"`{key}` must be there, but it is missing."
+    if problem["type"] == "password":
+        return f"`{key}`: {problem['msg']}."
     rule = problem["msg"][0].lower() + problem["msg"][1:]
     return f"`{key}`: {rule}, but got {problem['input']!r}."
 

@@ -69,11 +69,3 @@ def cap_gpu_memory(share: float, context_mb: float, device: str = "cuda") -> Non
     """
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(max(share / 2, share - context_mb * _MIB / total), device)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception, or what it comes from, says that memory ran out, on a GPU or on the host."""
-    if error.__cause__ is not None and is_out_of_memory(error.__cause__):
-        return True
-    on_host = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
-    return on_host or isinstance(error, torch.OutOfMemoryError | MemoryError)

@@ -127,14 +127,26 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
-def test_torn_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
-    out, copy = tmp_path / "out", tmp_path / "copy"
+def _torn(whole: bytes) -> bytes:
+    return whole[:-100]
+
+
+def _flipped(whole: bytes) -> bytes:
+    at = len(whole) // 2
+    return whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "out"
     assert metaopt("train", "--task", "digits", "--out", out, *QUICK).returncode == 0
-    shutil.copytree(out, copy)
-    (copy / "training.pt").write_bytes((out / "training.pt").read_bytes()[:-100])
-    resumed = metaopt("train", "--task", "digits", "--out", copy, "--resume", *QUICK)
-    assert resumed.returncode == 0, resumed.stderr
-    assert records(copy) == records(out)
+    for damage in (_torn, _flipped):
+        copy = tmp_path / damage.__name__
+        shutil.copytree(out, copy)
+        (copy / "training.pt").write_bytes(damage((out / "training.pt").read_bytes()))
+        resumed = metaopt("train", "--task", "digits", "--out", copy, "--resume", *QUICK)
+        assert resumed.returncode == 0, resumed.stderr
+        assert "training.pt is not whole: going on from training.pt.previous, the state before it." in resumed.stderr
+        assert records(copy) == records(out)
 
 
 def test_resuming_another_training_is_refused_and_a_finished_one_is_told_again(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_what_the_study_names_goes_with_it(cluster: LocalCluster, tmp_path: Path
     write_study(here, study)
     shutil.copy(NETWORKS, here / "own_networks.py")
     environment["PYTHONPATH"] = str(here)
-    done = metaopt("submit", "study.yaml", "--out", tmp_path / "out", cwd=here, env=environment)
+    done = metaopt("submit", "study.yaml", "--out", tmp_path / "out", "--allow-import", cwd=here, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = check_whole(tmp_path / "out", "sent", 4, n_points=42)
     assert {row.verdict.status for row in rows if row.verdict} == {"finished"}

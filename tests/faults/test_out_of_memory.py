@@ -33,7 +33,7 @@ def test_what_finds_no_memory_gets_a_larger_share(tmp_path: Path) -> None:
     study = write_study(folder, tiny_study(tasks=tasks, search=search))
     paths = os.pathsep.join([str(folder), str(Path(__file__).parents[1] / "gan")])
     run = subprocess.run(
-        [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", folder / "out"],
+        [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", folder / "out", "--allow-import"],
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,

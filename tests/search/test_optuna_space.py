@@ -9,6 +9,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from studies import tiny_study, write_study
 
+from metaopt.errors import StorageError
 from metaopt.search.optuna_space import JOURNAL, Proposals, Verdict, importances, read_rows
 from metaopt.search.study import Study, load_study
 
@@ -100,14 +101,29 @@ def test_a_trial_cut_off_while_its_parameters_were_drawn_is_completed_with_the_s
         assert [p.params for p in (again.ask(str(i)) for i in range(3)) if p] == params
 
 
-def test_torn_last_line_is_cut_and_nothing_later_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tail", [b'{"op_code":4,"worker_id":"x', bytes(4096), b'{"op_code":4,"wor\x00\x00\n', b"7\n"])
+def test_torn_last_line_is_cut_and_nothing_later_is_lost(
+    tmp_path: Path, tail: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     proposals = Proposals(tmp_path, study_of(tmp_path))
     proposals.tell(ask(proposals), finished(0.2))
     with (tmp_path / JOURNAL).open("ab") as journal:
-        journal.write(b'{"op_code":4,"worker_id":"x')
+        journal.write(tail)
     again = Proposals(tmp_path, study_of(tmp_path))
+    assert f"cut {len(tail)} bytes of an unfinished last line off {tmp_path / JOURNAL}" in caplog.text
     again.tell(ask(again), finished(-0.4))
     assert [trial.value for trial in stock_study(tmp_path).trials if trial.state.is_finished()] == [0.2, -0.4]
+
+
+def test_a_damaged_line_before_the_last_is_named_and_nothing_is_cut(tmp_path: Path) -> None:
+    proposals = Proposals(tmp_path, study_of(tmp_path))
+    proposals.tell(ask(proposals), finished(0.2))
+    lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    damaged = b"".join([lines[0], b"x" + lines[1][1:], *lines[2:]])
+    (tmp_path / JOURNAL).write_bytes(damaged)
+    with pytest.raises(StorageError, match=rf"up to its last line, but line 2 of {len(lines)} is damaged"):
+        Proposals(tmp_path, study_of(tmp_path))
+    assert (tmp_path / JOURNAL).read_bytes() == damaged
 
 
 def test_lock_of_a_dead_driver_does_not_hold_up(tmp_path: Path) -> None:

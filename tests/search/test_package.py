@@ -47,13 +47,13 @@ def packed(here: Path, overrides: list[str] | None = None, **changes: Any) -> Pa
 
 def packed_study(here: Path, study: dict[str, Any], overrides: list[str] | None = None) -> Package:
     folder = here.parent / "jobs" / uuid4().hex
-    return pack(str(write_study(here, study)), overrides or [], None, folder)
+    return pack(str(write_study(here, study)), overrides or [], None, folder, allow_import=True)
 
 
 def study_in(package: Package) -> Study:
     done = subprocess.run([sys.executable, "-m", "metaopt.search.packed_data"], cwd=package.folder, check=False)
     assert done.returncode == 0
-    found = load_any_study(str(package.folder / STUDY))
+    found = load_any_study(str(package.folder / STUDY), allow_import=True)
     assert isinstance(found, Study)
     return found
 

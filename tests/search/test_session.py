@@ -107,21 +107,21 @@ def test_job_that_finds_no_memory_gets_a_larger_share_once(tmp_path: Path) -> No
     session = opened(tmp_path)
     reference = session.next_job("r")
     assert reference and not reference.larger
-    session.on_out_of_memory("r", "no memory")
+    session.on_death("r", "MemoryError: much")
     again = session.next_job("r2")
     assert again == replace(reference, larger=True)
     work(session, "r2", again)
     candidate = session.next_job("c")
     assert candidate and not candidate.larger
-    session.on_out_of_memory("c", "no memory")
+    session.on_death("c", "MemoryError: much")
     larger = session.next_job("c2")
     assert larger == replace(candidate, larger=True)
     session.on_death("c2", "killed")  # has nothing to do with it: the second life is not lost
     assert session.next_job("c3") == larger
-    session.on_out_of_memory("c3", "no memory")
+    session.on_death("c3", "MemoryError: much")
     verdict = session.rows()[candidate.number].verdict
     assert verdict and verdict.status == "error"
-    assert verdict.reason == "no memory\nOut of memory, also with a larger share."
+    assert verdict.reason == "out of memory: MemoryError: much; also with a larger share"
     assert session.n_running == 0
 
 

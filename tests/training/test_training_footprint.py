@@ -5,10 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
-
-from metaopt.errors import ConfigError
-from metaopt.training.footprint import is_out_of_memory
 
 _MEASURE = """
 import json, sys
@@ -38,15 +34,3 @@ def test_a_footprint_grows_by_what_larger_networks_hold() -> None:
     assert large["memory_mb"] - small["memory_mb"] > 0.9 * least_mb
     assert large["memory_mb"] < small["memory_mb"] + 6 * least_mb
     assert large["process_mb"] == pytest.approx(small["process_mb"], rel=0.2)
-
-
-def test_what_counts_as_out_of_memory() -> None:
-    with pytest.raises(RuntimeError) as on_host:
-        torch.empty(2**46)
-    assert is_out_of_memory(on_host.value)
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert is_out_of_memory(MemoryError())
-    wrapped = ConfigError("networks cannot be built")
-    wrapped.__cause__ = on_host.value
-    assert is_out_of_memory(wrapped)
-    assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))

@@ -1,0 +1,187 @@
+"""Hundreds of small trials under one random fault after the other. A longer soak, with the seed that is printed:
+
+METAOPT_SOAK_TRIALS=1000 METAOPT_SOAK_SEED=7 python -m pytest -s tests/faults/test_soak.py
+"""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow_server import Server
+from search_checks import check_whole
+from studies import tiny_study, write_study
+
+from metaopt.search.optuna_space import JOURNAL, TrialRow, read_rows
+
+N_TRIALS = int(os.environ.get("METAOPT_SOAK_TRIALS", "120"))
+SEED = int(os.environ.get("METAOPT_SOAK_SEED", "0"))
+BETWEEN_S = 4.0
+MAX_FILES, MAX_BYTES = 1000, 2 << 30
+
+
+class Soak:
+    """A search that is started again whenever it has died, and what is done to it."""
+
+    def __init__(self, folder: Path, draw: random.Random) -> None:
+        self.draw, self.out, self.log = draw, folder / "out", folder / "log"
+        (folder / "store").mkdir()
+        self.database = folder / "store" / "mlflow.db"
+        self.server = Server(f"sqlite:///{self.database}", folder / "artifacts")
+        high = {"low": 1e-4, "high": 10.0}  # some of them diverge
+        schedule = {"family": "constant", "ranges": {"lr_g": high, "lr_d": high}}
+        search = {"trials": N_TRIALS, "seed": SEED, "workers": 2}
+        study = write_study(folder, tiny_study(schedule=schedule, search=search))
+        self._command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", self.out, "--resume"]
+        self.search: subprocess.Popen[bytes] | None = None
+        self.most_files, self.most_bytes = 0, 0
+
+    def begin(self) -> None:
+        """Start it, or go on with it."""
+        with self.log.open("a") as said:
+            environment = os.environ | {"MLFLOW_TRACKING_URI": self.server.uri}
+            self.search = subprocess.Popen(self._command, env=environment, stdout=said, stderr=said)
+
+    def ended(self) -> dict[int, TrialRow]:
+        """Trials that have ended."""
+        rows = read_rows(self.out, "tiny") if (self.out / "study.json").exists() else []
+        return {row.number: row for row in rows if row.verdict}
+
+    def look(self) -> None:
+        """What the driver takes of this machine."""
+        with suppress(psutil.Error):
+            driver = psutil.Process(self.running.pid)
+            self.most_files = max(self.most_files, driver.num_fds())
+            self.most_bytes = max(self.most_bytes, driver.memory_info().rss)
+
+    @property
+    def running(self) -> "subprocess.Popen[bytes]":
+        """The process of the search."""
+        assert self.search
+        return self.search
+
+    def _tree(self) -> list[psutil.Process]:
+        try:
+            return [psutil.Process(self.running.pid), *psutil.Process(self.running.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _worker(self) -> psutil.Process | None:
+        found = [process for process in self._tree() if _name(process).startswith("ray::TrainJob.train")]
+        return self.draw.choice(found) if found else None
+
+    # Faults
+
+    def kill_worker(self) -> None:
+        """One that trains."""
+        if worker := self._worker():
+            with suppress(psutil.Error):
+                worker.kill()
+
+    def freeze_worker(self) -> None:
+        """For some seconds, as a machine that swaps does."""
+        if worker := self._worker():
+            with suppress(psutil.Error):
+                worker.suspend()
+                time.sleep(self.draw.uniform(1, 3))
+                worker.resume()
+
+    def kill_driver(self) -> None:
+        """With all that it has started."""
+        for process in self._tree():
+            with suppress(psutil.Error):
+                process.kill()
+        self.running.wait()
+
+    def tear(self) -> None:
+        """What was written last is not whole, as after a loss of power."""
+        self.kill_driver()
+        for file in (self.out / JOURNAL, *self.out.glob("spool/*.jsonl")):
+            if file.exists():
+                with file.open("ab") as torn:
+                    torn.write(self.draw.choice([b'{"op_code": 4, "wor', bytes(100), b'{"kind": "log", "uid": "tin']))
+        for file in self.out.glob("references/*.json"):
+            file.write_bytes(file.read_bytes()[: self.draw.randrange(100)])
+
+    def terminate(self) -> None:
+        """As a scheduler does."""
+        self.running.send_signal(signal.SIGTERM)
+        self.running.wait(300)
+
+    def kill_server(self) -> None:
+        """For some seconds."""
+        self.server.kill()
+        time.sleep(self.draw.uniform(0, 5))
+        self.server.start()
+
+    def hold_database(self) -> None:
+        """As a backup does."""
+        with sqlite3.connect(self.database, timeout=300, isolation_level=None) as store:
+            store.execute("BEGIN EXCLUSIVE")
+            time.sleep(self.draw.uniform(0, 5))
+            store.execute("COMMIT")
+
+    @property
+    def faults(self) -> list[Callable[[], None]]:
+        """All of them."""
+        ours = [self.kill_worker, self.freeze_worker, self.kill_driver, self.tear, self.terminate]
+        return [*ours, self.kill_server, self.hold_database]
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return str(process.name())
+    return ""
+
+
+@pytest.mark.timeout(1200 + 10 * N_TRIALS)
+def test_whatever_happens_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    print(f"seed {SEED}, {N_TRIALS} trials")
+    soak = Soak(tmp_path, random.Random(SEED))
+    soak.server.start()
+    soak.begin()
+    before: dict[int, TrialRow] = {}
+    left = list(soak.faults)
+    soak.draw.shuffle(left)
+    next_at = time.monotonic() + 2 * BETWEEN_S
+    try:
+        while soak.running.poll() != 0:
+            soak.look()
+            time.sleep(0.2)
+            # mostly while trials end, and sometimes while it starts
+            due = time.monotonic() > next_at and (len(soak.ended()) > len(before) + 1 or soak.draw.random() < 0.005)
+            if soak.running.poll() is None and due:
+                fault = left.pop() if left else soak.draw.choice(soak.faults)
+                print(f"{len(soak.ended())} trials have ended; now: {fault.__name__}", flush=True)
+                fault()
+                next_at = time.monotonic() + soak.draw.uniform(0, 2 * BETWEEN_S)
+                after = soak.ended()
+                assert before.items() <= after.items(), "a trial that had ended was lost or changed"
+                before = after
+            if soak.running.poll() not in (None, 0):
+                soak.begin()
+        said = soak.log.read_text()
+        assert "Traceback" not in said, said
+        assert "Deliver them with" not in said, said
+    finally:
+        soak.kill_driver()
+        soak.server.kill()
+    rows = {row.number: row for row in read_rows(soak.out, "tiny")}
+    assert before.items() <= rows.items()
+    assert not left, f"the search was over before {[fault.__name__ for fault in left]}: take more trials"
+    errors = [row.verdict.reason for row in rows.values() if row.verdict and row.verdict.status == "error"]
+    assert {*errors} <= {"its process was killed, as the kernel does where memory runs out"}, errors
+    store = f"sqlite:///{soak.database}"
+    check_whole(soak.out, "tiny", N_TRIALS, n_points=21, store=store, n_errors=len(errors))
+    assert {row.verdict.status for row in rows.values() if row.verdict} >= {"finished", "diverged"}
+    print(f"{soak.most_files} files and {soak.most_bytes >> 20} MiB at most")
+    assert soak.most_files < MAX_FILES
+    assert soak.most_bytes < MAX_BYTES

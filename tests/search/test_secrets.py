@@ -1,0 +1,56 @@
+"""Passwords and keys of whoever searches: in no file of a study, in no store, on no screen."""
+
+import os
+from pathlib import Path
+
+import pytest
+from mlflow_server import Server
+from studies import metaopt, tiny_study, write_study
+
+from metaopt.errors import ConfigError
+from metaopt.search.package import pack
+from metaopt.search.study import load_study
+
+SECRET = "s3cr3t-0f-mine"
+
+
+def _holding(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
+
+
+def test_a_study_holds_no_password(tmp_path: Path) -> None:
+    uri = f"http://me:{SECRET}@127.0.0.1:5000"
+    file = write_study(tmp_path, tiny_study(tracking={"uri": uri}))
+    for read in (
+        lambda: load_study(str(file)),
+        lambda: load_study(str(write_study(tmp_path, tiny_study(), "b.yaml")), [f"tracking.uri={uri}"]),
+        lambda: pack(str(file), [], None, tmp_path / "package"),
+    ):
+        with pytest.raises(ConfigError, match=r"`tracking\.uri`: must hold no password") as error:
+            read()
+        assert "which MLFLOW_TRACKING_URI or MLFLOW_TRACKING_PASSWORD may" in str(error.value)
+    assert not (tmp_path / "package").exists()
+    assert load_study(str(file), ["tracking.uri=http://me@127.0.0.1:5000"]).spec.tracking.uri
+
+
+def test_the_environment_stays_where_it_is(tmp_path: Path) -> None:
+    server, out = Server(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts"), tmp_path / "out"
+    server.start()
+    try:
+        uri = server.uri.replace("//", f"//me:{SECRET}@")
+        secrets = dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "HF_TOKEN"), SECRET)
+        environment = os.environ | secrets | {"MLFLOW_TRACKING_URI": uri}
+        study = write_study(tmp_path, tiny_study(search={"trials": 3, "seed": 1, "sampler": "random"}))
+        done = metaopt("search", study, "--out", out, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        server.kill()
+        waiting = metaopt("search", study, "--out", out, "--resume", "--set", "search.trials=4", env=environment)
+        sent = metaopt("sync", "--study", out, "--wait-s", "1", env=environment)
+        assert (waiting.returncode, sent.returncode) == (0, 1), waiting.stderr + sent.stderr
+        assert "did not answer" in waiting.stdout.replace("\n", " ")
+    finally:
+        server.kill()
+    for said in (done, waiting, sent):
+        assert SECRET not in said.stdout + said.stderr
+    assert _holding(tmp_path) == [out / ".tracking_uri"]
+    assert (out / ".tracking_uri").stat().st_mode & 0o777 == 0o600
