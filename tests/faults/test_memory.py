@@ -54,7 +54,7 @@ def test_what_eats_memory_is_named_and_the_search_goes_on(tmp_path: Path, kind: 
     study = write_study(tmp_path, tiny_study(tasks=tasks, search=search))
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1] / "gan")])
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--allow-import"]
-    environment = os.environ | {"PYTHONPATH": paths} | (_ray_kills_at(0.25) if kind == "killed" else {})
+    environment = os.environ | {"PYTHONPATH": paths} | (_ray_kills_at(0.5) if kind == "killed" else {})
     log = tmp_path / "log"
     with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process:
         wait_until(process, log.read_text, lambda: n_ended(out, status="finished") > 0)
