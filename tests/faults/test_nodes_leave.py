@@ -50,10 +50,10 @@ def _training(node: "subprocess.Popen[str]") -> bool:
 
 def test_a_trial_whose_nodes_are_taken_away_ends_on_the_last_one(tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
-    tasks = [{"data": "digits", "budget": 12_000, "n_samples": 100, "width": 16}]
+    tasks = [{"data": "digits", "budget": 5000, "n_samples": 100, "width": 16}]
     study = tiny_study(tasks=tasks, search={"trials": 2, "seed": 1, "sampler": "random"})
     command = [sys.executable, "-m", "metaopt.cli.main", "search", write_study(tmp_path, study), "--out", out]
-    leave: tuple[Callable[[LocalCluster, subprocess.Popen[str]], None], ...] = (_terminate, _preempt, _terminate)
+    leave: tuple[Callable[[LocalCluster, subprocess.Popen[str]], None], ...] = (_terminate, _preempt)
     with local_cluster(tmp_path, nodes=0) as cluster, log.open("w") as said:
         search: subprocess.Popen[bytes] | None = None
         for end in leave:
@@ -74,7 +74,7 @@ def test_a_trial_whose_nodes_are_taken_away_ends_on_the_last_one(tmp_path: Path)
 def test_a_node_that_is_cut_off_and_comes_back_doubles_nothing(tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     tasks = [{"data": "digits", "budget": 2000, "n_samples": 100, "width": 16}]
-    study = tiny_study(tasks=tasks, search={"trials": 40, "seed": 1, "sampler": "random"})
+    study = tiny_study(tasks=tasks, search={"trials": 6, "seed": 1, "sampler": "random"})
     command = [sys.executable, "-m", "metaopt.cli.main", "search", write_study(tmp_path, study), "--out", out]
     with (
         local_cluster(tmp_path, nodes=1) as cluster,
@@ -90,5 +90,5 @@ def test_a_node_that_is_cut_off_and_comes_back_doubles_nothing(tmp_path: Path) -
         for process in frozen:
             process.resume()
         assert search.wait(600) == 0, log.read_text()
-    rows = check_whole(out, "tiny", 40, n_points=21)
+    rows = check_whole(out, "tiny", 6, n_points=21)
     assert {row.verdict.status for row in rows if row.verdict} == {"finished"}
