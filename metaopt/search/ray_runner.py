@@ -65,6 +65,10 @@ class _SessionSearcher(Searcher):
             return None if self.failure is None and self._session.n_running else Searcher.FINISHED
         return {JOB: job}
 
+    def look(self) -> None:
+        """See whether there is room at all, also while Tune asks for nothing."""
+        self._guarded(self.room)
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if SLICE in result:
             self._guarded(lambda: self._session.on_slice(trial_id, result.pop(SLICE)))
@@ -115,6 +119,9 @@ class _Deaths(tune.Callback):
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._searcher.look()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         log = Path(trial.error_file) if trial.error_file else None
