@@ -54,7 +54,9 @@ class Measured:
         return (self.core_s - sum(self.training_s)) / len(self.training_s)
 
 
-def bare_training(lr_g: float, lr_d: float, seed: int, iterations: int) -> Iterator[dict[str, float]]:
+def bare_training(
+    lr_g: float, lr_d: float, seed: int, iterations: int, n_samples: int = 1_000
+) -> Iterator[dict[str, float]]:
     """A hand-written GAN loop: what one would write without metaopt. Yields losses and FID at each evaluation."""
     import torch
 
@@ -63,7 +65,7 @@ def bare_training(lr_g: float, lr_d: float, seed: int, iterations: int) -> Itera
     from metaopt.training.resources import resources
 
     torch.set_num_threads(1)
-    task = task_from_spec("digits")
+    task = task_from_spec("digits", n_samples=n_samples)
     shared = resources(task)
     random = torch.Generator().manual_seed(seed)
     pair = make_pair(pair_spec(task, shared.dataset), random)
@@ -86,8 +88,9 @@ def bare_training(lr_g: float, lr_d: float, seed: int, iterations: int) -> Itera
             opt_g.step()
         with torch.no_grad():
             moments = Moments.empty(64)
-            for _ in range(task.n_samples // 250):
-                moments = moments.updated(small_features(to_uint8(g(torch.randn(250, task.z_dim)))))
+            n = min(n_samples, 250)
+            for _ in range(n_samples // n):
+                moments = moments.updated(small_features(to_uint8(g(torch.randn(n, task.z_dim)))))
         fid = frechet_distance(shared.real.statistics, moments)
         if evaluation:
             spent_s = time.perf_counter() - started
@@ -113,7 +116,7 @@ def run_bare(n: int, folder: Path, iterations: int) -> Measured:
     return Measured(name="bare PyTorch", wall_s=time.perf_counter() - started, training_s=training_s)
 
 
-def run_stock(n: int, folder: Path, iterations: int) -> Measured:
+def run_stock(n: int, folder: Path, iterations: int, n_samples: int = 1_000) -> Measured:
     """(b) A Ray Tune function trainable with OptunaSearch and MLflowLoggerCallback, as their documentation shows."""
     import ray
     from ray import tune
@@ -121,7 +124,7 @@ def run_stock(n: int, folder: Path, iterations: int) -> Measured:
     from ray.tune.search.optuna import OptunaSearch
 
     def trainable(config: dict[str, float]) -> None:
-        for record in bare_training(config["lr_g"], config["lr_d"], 0, iterations):
+        for record in bare_training(config["lr_g"], config["lr_d"], 0, iterations, n_samples):
             tune.report(record)
 
     started = time.perf_counter()

@@ -40,7 +40,12 @@ HOMES = {
         "metaopt/search/submit.py",
         "metaopt/cli/doctor.py",
     ),
-    "optuna": ("metaopt/search/optuna_space.py", "metaopt/search/es_sampler.py"),
+    "optuna": (
+        "metaopt/search/optuna_space.py",
+        "metaopt/search/es_sampler.py",
+        "metaopt/search/journal.py",
+        "metaopt/search/tpe.py",
+    ),
     "mlflow": ("metaopt/tracking/",),
 }
 PURE = ("errors", "cache", "whole_file", "user_code", "schedules", ROOT)  # standard library only

@@ -13,6 +13,8 @@ from metaopt.search.optuna_space import TrialRow
 from metaopt.search.session import Session
 
 _REFRESH_S = 0.2
+_MOST = 0.05
+"""Of the driver's time."""
 
 
 class SearchProgress:
@@ -22,7 +24,8 @@ class SearchProgress:
         self._console, self._n_trials = console, n_trials
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._started = time.monotonic()
-        self._looked = 0.0
+        self._next_look = 0.0
+        self._session: Session | None = None
         self._seen: set[int] = set()
         self._before: int | None = None
         self._takes = ""
@@ -36,16 +39,22 @@ class SearchProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._session:
+            self._look(self._session)
         if self._live:
             self._live.stop()
         self._console.print(f"search ended after {_clock(time.monotonic() - self._started)}", highlight=False)
 
     def __call__(self, session: Session) -> None:
-        """Look at the session, at most a few times a second."""
-        now = time.monotonic()
-        if now - self._looked < _REFRESH_S and session.n_running:
+        """Look at the session, at most a few times a second, and the more rarely the longer a look takes."""
+        self._session, began = session, time.monotonic()
+        if began < self._next_look:
             return
-        self._looked = now
+        self._look(session)
+        ended = time.monotonic()
+        self._next_look = ended + max(_REFRESH_S, (ended - began) / _MOST)
+
+    def _look(self, session: Session) -> None:
         if session.takes != self._takes:
             self._takes = session.takes
             self._console.print(f"a trial takes {session.takes}", highlight=False)

@@ -24,7 +24,7 @@ class Job:
     """Whether it gets a larger share of its node, as it has run out of memory before."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)  # Tune spells each out for a log that is not kept
 class Slice:
     """What a worker reports: the new records of each training, and sample grids where there are any."""
 

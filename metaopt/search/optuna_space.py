@@ -14,15 +14,17 @@ from typing import Any
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from metaopt.errors import StorageError
 from metaopt.search.es_sampler import AntitheticESSampler
 from metaopt.search.initialisation_study import AnyStudy, Choice
+from metaopt.search.journal import DriverJournal
 from metaopt.search.study import Study
+from metaopt.search.tpe import BoundedTPESampler
 
 log = logging.getLogger(__name__)
 
@@ -101,13 +103,18 @@ class Proposals:
         for first in study.first:
             self._study.enqueue_trial(dict(first.params), user_attrs={_NAME: first.schedule.name}, skip_if_exists=True)
         self._orphans = list(self._trials(TrialState.RUNNING))
+        self._n_asked = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        """Trials handed out so far, by this driver and earlier ones."""
+        self._ended: dict[int, TrialRow] = {}
+        """Rows that change no more."""
 
     def ask(self, ray_trial_id: str) -> Proposal | None:
         """The next candidate; None once the study has all its trials."""
         if self._orphans:
             trial = Trial(self._study, self._orphans.pop(0)._trial_id)
-        elif self.n_asked < self._study_spec.spec.search.trials:
+        elif self._n_asked < self._study_spec.spec.search.trials:
             trial = self._study.ask()
+            self._n_asked += 1
         else:
             return None
         self._draw(trial)
@@ -117,7 +124,7 @@ class Proposals:
     def tell(self, number: int, verdict: Verdict) -> None:
         """Record how a trial ended: a score that is missing or not finite, or a divergence, as FAIL."""
         score = verdict.score if verdict.score is not None and math.isfinite(verdict.score) else None
-        trial = Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        trial = Trial(self._study, self._found(number)._trial_id)
         trial.set_user_attr(_RESULT, json.dumps(asdict(verdict)))
         for step, value in enumerate(verdict.scores, start=1):
             if self.prunes:
@@ -135,23 +142,35 @@ class Proposals:
         Always the same answer: what it is compared with is in the record, so that a resumed search stops what an
         uninterrupted one would.
         """
-        known = self._study.get_trials(deepcopy=False)[number]
+        known = self._found(number)
         trial, said = Trial(self._study, known._trial_id), f"{_PRUNED}_{step}"
         if said not in known.user_attrs:
             at = _REDUCTION ** (step - 1) if self._horizons > 1 else step  # each horizon is a rung
             if at not in known.intermediate_values:
                 trial.report(score, at)
             trial.set_user_attr(said, bool(trial.should_prune()))
-        return bool(self._study.get_trials(deepcopy=False)[number].user_attrs[said])
-
-    @property
-    def n_asked(self) -> int:
-        """Trials handed out so far, by this driver and earlier ones."""
-        return sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        return bool(self._found(number).user_attrs[said])
 
     def rows(self) -> list[TrialRow]:
         """Every trial, in order."""
-        return [_row(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return [self._row(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def row(self, number: int) -> TrialRow:
+        """One trial."""
+        return self._row(self._found(number))
+
+    def _row(self, trial: FrozenTrial) -> TrialRow:
+        row = self._ended.get(trial.number)
+        if row is None:
+            row = _row(trial)
+            if trial.state.is_finished():
+                self._ended[trial.number] = row
+        return row
+
+    def _found(self, number: int) -> FrozenTrial:
+        """Not by a list of all trials, which a long study would make for every result."""
+        storage = self._study._storage
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
 
     def _trials(self, state: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(state,))
@@ -192,7 +211,7 @@ def _es(study: Study, seed: int) -> BaseSampler:
 
 
 _SAMPLERS: Mapping[str, Callable[[Any, int], BaseSampler]] = {
-    "tpe": lambda study, seed: TPESampler(seed=seed),
+    "tpe": lambda study, seed: BoundedTPESampler(seed=seed),
     "random": lambda study, seed: RandomSampler(seed=seed),
     "cmaes": _cmaes,
     "gp": lambda study, seed: GPSampler(seed=seed),
@@ -260,12 +279,10 @@ def importances(folder: Path, name: str) -> dict[str, float]:
 
 
 def _open(path: Path) -> JournalStorage:
-    """The caller holds the study's lock, so a lock file here is a dead driver's, and a torn last line is its too."""
-    lock = JournalFileOpenLock(str(path))
-    Path(lock._lock_file).unlink(missing_ok=True)
+    """The caller holds the study's lock, so a torn last line is a dead driver's."""
     if path.exists():
         _repair(path)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    return JournalStorage(DriverJournal(path))
 
 
 def _repair(path: Path) -> None:

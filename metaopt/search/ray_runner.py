@@ -2,13 +2,14 @@
 
 import gc
 import hashlib
+import itertools
 import logging
 import os
 import shutil
 import signal
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from ray.tune.search import Searcher
 from metaopt.errors import ConfigError
 from metaopt.search.deaths import ran_out_of_memory
 from metaopt.search.initialisation_study import AnyStudy
-from metaopt.search.jobs import Slice
+from metaopt.search.jobs import Job, Slice
 from metaopt.search.packing import Share, larger
 from metaopt.search.ray_memory import memory_is_a_death
 from metaopt.search.ray_room import Room, check_room, nodes, share_of
-from metaopt.search.ray_trial import ERROR, JOB, REFUSAL, SLICE, Plan, TrainJob
+from metaopt.search.ray_trial import ERROR, JOB, OVER, REFUSAL, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
 from metaopt.search.versions import refuse_node
 
@@ -38,13 +39,18 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Optuna's journal is the record; Tune's snapshots are never read
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # workers start at once and not one after the other; `Room` bounds them
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 
 class _SessionSearcher(Searcher):
-    """Hands the session's jobs to Tune and what comes back to the session.
+    """Hands the session's jobs to Tune's workers and what comes back to the session.
+
+    A Tune trial is a worker and not a job: it takes one job after the other. A trial of its own for each job would
+    cost a driver that keeps all of them, and start no second worker where jobs are shorter than its start: Tune gives
+    the trial that waits for it the worker that is free first, and ends the one that is starting.
 
     An exception in a searcher would end Tune with a traceback, so the first one is kept in `failure`, and no
     more jobs are handed out.
@@ -55,41 +61,71 @@ class _SessionSearcher(Searcher):
         self._session, self._observe = session, observe
         self.room: Callable[[], int] = lambda: 1
         self.failure: Exception | None = None
+        self._jobs: dict[str, tuple[str, Job]] = {}
+        """Tune trial -> the job that its worker has, with its identity."""
+        self._held: list[tuple[str, Job]] = []
+        """Jobs that wait for a worker with another share than the one that was free."""
+        self._numbers = itertools.count()
 
     def suggest(self, trial_id: str) -> Any:
+        found = self._held.pop() if self._held else self._next(trial_id)
+        if found is not None:
+            self._jobs[trial_id] = found
+            return {JOB: found[1]}
+        # None makes Tune ask again: while others run, one of them may die and have to be handed out again
+        return None if self.failure is None and self._session.n_running else Searcher.FINISHED
+
+    def next_job(self, trial_id: str) -> Job | None:
+        """What the worker of a Tune trial does after a job that is over; None: nothing, and it is let go."""
+        _, before = self._jobs.pop(trial_id)
+        found = self._next(trial_id)
+        if found is None:
+            return None
+        if found[1].larger != before.larger:  # the worker's share is another one
+            self._held.append(found)
+            return None
+        self._jobs[trial_id] = found
+        return found[1]
+
+    def _next(self, trial_id: str) -> tuple[str, Job] | None:
+        """Identity and content of a job that is not in anyone's hands, if there is room for it."""
         room = self._guarded(self.room) or 0
-        if self.failure is None and self._session.n_running >= room:
-            return None  # Tune asks again
-        job = self._guarded(lambda: self._session.next_job(trial_id))
-        if job is None:  # while others run, one of them may die and have to be handed out again
-            return None if self.failure is None and self._session.n_running else Searcher.FINISHED
-        return {JOB: job}
+        if self.failure is not None or self._session.n_running >= room:
+            return None
+        job_id = f"{trial_id}-{next(self._numbers)}"
+        job = self._guarded(lambda: self._session.next_job(job_id))
+        return None if job is None else (job_id, job)
 
     def look(self) -> None:
         """See whether there is room at all, also while Tune asks for nothing."""
         self._guarded(self.room)
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if SLICE in result:
-            self._guarded(lambda: self._session.on_slice(trial_id, result.pop(SLICE)))
+    def take_in(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Hand what a worker reports to the session; whether its job is over."""
+        return bool(self._guarded(lambda: self._take_in(self._jobs[trial_id][0], result)))
 
-    def to_be_stopped(self, trial_id: str, part: Slice) -> bool:
-        """Whether a trial should not go on, with `part` still to come in."""
-        return bool(self._guarded(lambda: self._session.to_be_stopped(trial_id, part)))
+    def _take_in(self, job_id: str, result: Mapping[str, Any]) -> bool:
+        if REFUSAL in result:
+            refuse_node(result[REFUSAL])
+        session, over = self._session, bool(result.get(OVER))
+        part: Slice | None = result.get(SLICE)
+        if part is not None:
+            over = over or (session.stops_early and session.to_be_stopped(job_id, part))
+            session.on_slice(job_id, part)
+        error: str | None = result.get(ERROR)
+        if error is not None and ran_out_of_memory(error):  # of others' memory, maybe
+            session.on_death(job_id, error)
+        elif over:
+            session.on_end(job_id, error=error)
+        return over
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        result = result or {}
-        self.on_trial_result(trial_id, result)  # Tune hands the last result in here only
-        if REFUSAL in result:
-            self._guarded(lambda: refuse_node(result[REFUSAL]))
-        elif ran_out_of_memory(result.get(ERROR) or ""):  # of others' memory, maybe
-            self._guarded(lambda: self._session.on_death(trial_id, result[ERROR]))
-        elif not error:  # errors come with their text in `on_death`
-            self._guarded(lambda: self._session.on_end(trial_id, error=result.get(ERROR)))
+        """Nothing: a Tune trial ends between two jobs, or with an error that comes in `on_death`."""
 
     def on_death(self, trial_id: str, reason: str) -> None:
-        """A job ended by an error outside itself: its worker was killed, or could not start."""
-        self._guarded(lambda: self._session.on_death(trial_id, reason))
+        """A worker ended by an error outside its job: it was killed, or could not start."""
+        job_id, _ = self._jobs.pop(trial_id)
+        self._guarded(lambda: self._session.on_death(job_id, reason))
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Tune writes its own configuration down when it starts, and never reads it here: nothing is kept."""
@@ -142,8 +178,8 @@ class _StopOnFailure(tune.Stopper):
         return self._searcher.failure is not None
 
 
-class _Stopping(FIFOScheduler):
-    """Stops a trial that should not go on; its last slice reaches the session when Tune completes it."""
+class _Handing(FIFOScheduler):
+    """Hands a worker its next job when one is over, and lets go of it where there is none."""
 
     def __init__(self, searcher: _SessionSearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -153,8 +189,13 @@ class _Stopping(FIFOScheduler):
         return object, ()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        stop = SLICE in result and self._searcher.to_be_stopped(trial.trial_id, result[SLICE])
-        return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
+        if not self._searcher.take_in(trial.trial_id, result):
+            return FIFOScheduler.CONTINUE
+        job = self._searcher.next_job(trial.trial_id)
+        if job is None:
+            return FIFOScheduler.STOP
+        trial.temporary_state.ray_actor.take.remote(job)  # comes before the next step, which Tune asks for after this
+        return FIFOScheduler.CONTINUE
 
 
 def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
@@ -252,7 +293,7 @@ def _tuner(study: AnyStudy, session: Session, searcher: _SessionSearcher, scratc
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_Stopping(searcher) if session.stops_early else None,
+            scheduler=_Handing(searcher),
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,

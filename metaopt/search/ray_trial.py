@@ -23,7 +23,8 @@ from metaopt.search.versions import difference, versions
 from metaopt.training.cohort import Cohort
 from metaopt.training.footprint import gpu_peak_mb, peak_memory_mb
 
-JOB, SLICE, ERROR, REFUSAL = "job", "slice", "error", "refusal"
+JOB, SLICE, OVER, ERROR, REFUSAL = "job", "slice", "over", "error", "refusal"
+"""Keys of a Tune trial's config, and of what its worker reports: `OVER` with the last slice of a job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def this_node() -> str:
 
 
 class TrainJob(tune.Trainable):
-    """Trains one job; the process and what it has loaded are kept for the next one."""
+    """A worker: trains one job after the other as the driver hands them in, and never ends by itself."""
 
     def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
         """Take the first job of this process; Tune passes the plan beside the job's config."""
@@ -82,25 +83,29 @@ class TrainJob(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next job; it begins with its first step."""
-        self._job: Job = new_config[JOB]
+        """Take the first job of another Tune trial."""
+        self.take(new_config[JOB])
+        return True
+
+    def take(self, job: Job) -> None:
+        """Take the next job; it begins with the next step. The driver calls this between two steps."""
+        self._job = job
         self._stages = [(self._job.training,)] if self._job.kind == "reference" else list(self._plan.stages)
         self._slice = 0
         self._wall_s = 0.0
         self._cohort: Cohort[AnyRecord] | None = None
         if self._plan.share.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        return True
 
     def step(self) -> dict[str, Any]:
         """Bring every training of the job to its next evaluation. An exception is reported, as what it is."""
         if self._refusal:
-            return {REFUSAL: self._refusal, tune.result.DONE: True}
+            return {REFUSAL: self._refusal, OVER: True}
         try:
             with _ended_after(self._plan.limit_s):
                 return self._advance()
         except Exception:  # the process is sound, and the driver has a use for the traceback
-            return {ERROR: traceback.format_exc(), tune.result.DONE: True}
+            return {ERROR: traceback.format_exc(), OVER: True}
 
     def _advance(self) -> dict[str, Any]:
         if self._cohort is None:
@@ -121,7 +126,7 @@ class TrainJob(tune.Trainable):
         )
         if over:
             self._cohort = None
-        return {SLICE: part, tune.result.DONE: over and not self._stages}
+        return {SLICE: part, OVER: over and not self._stages}
 
     def _begun(self, indices: Sequence[int]) -> Cohort[AnyRecord]:
         plan, job = self._plan, self._job

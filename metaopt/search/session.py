@@ -218,7 +218,11 @@ class Session:
 
     def _pruned(self, job: Job, records: Mapping[int, list[AnyRecord]]) -> str:
         """What the pruner says at the latest evaluation or horizon, once all reference trainings are there."""
-        if not self.proposals.prunes or len(self._reference) < len(self.trainings) or self.rows()[job.number].name:
+        if (
+            not self.proposals.prunes
+            or len(self._reference) < len(self.trainings)
+            or self.proposals.row(job.number).name
+        ):
             return ""
         reference = {i: recorded.records for i, recorded in self._reference.items()}
         scores = judge(self.study, self.trainings, records, reference, wall_s=0.0, lost="").scores
@@ -340,7 +344,7 @@ class Session:
             if start is not None:
                 self._runs.keep_start(number, start, verdict)
             elif isinstance(self.study, Study):
-                self._runs.keep_schedule(self.study, number, self.rows()[number].params, verdict.score)
+                self._runs.keep_schedule(self.study, number, self.proposals.row(number).params, verdict.score)
         self.proposals.tell(number, verdict)
         self._runs.close(number, verdict)
 

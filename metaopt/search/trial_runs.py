@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 from metaopt.gan import LOSSES
 from metaopt.meta.maml import Initialisation, save_initialisation
@@ -26,10 +25,11 @@ class TrialRuns:
     def __init__(self, study: AnyStudy, folder: Path, trainings: Trainings, tracker: Tracker) -> None:
         """`folder` is the study's; nothing is written yet."""
         self._study, self._folder, self._trainings, self._tracker = study, folder, trainings, tracker
+        self._key = study.key  # a hash over the whole study
 
     def _uid(self, number: int) -> str:
         """The trial's identity in MLflow."""
-        return trial_uid(self._study.name, self._study.key, number)
+        return trial_uid(self._study.name, self._key, number)
 
     def open(self, proposal: Proposal) -> None:
         """Start the trial's run, or find it again."""
@@ -110,5 +110,5 @@ _NOT_LOGGED = ("iteration", "progress", "d_updates", "g_updates", "outcome", "re
 
 
 def _metrics(record: AnyRecord) -> dict[str, float]:
-    values: dict[str, Any] = asdict(record)
+    values = {field.name: getattr(record, field.name) for field in fields(record)}  # all plain: `asdict` would copy
     return {key: float(value) for key, value in values.items() if key not in _NOT_LOGGED and value is not None}

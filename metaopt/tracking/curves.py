@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from metaopt.tracking.events import EndStudy, EndTrial, Event, Log, StartStudy
+from metaopt.tracking.events import Artifact, EndStudy, EndTrial, Event, Log, StartStudy, StartTrial
 from metaopt.tracking.types import Point
 
 MAX_POINTS = 2_500
@@ -41,23 +41,32 @@ class CurveFilter:
     The first 1,500 points of a curve are kept whole. From there on the gap grows by one for every 100 further
     points (1 % of the way since then), so that 2,499 kept points reach over one million. A step at or before
     the last one seen is a repeat and dropped. Final metrics become points too: at the last step of their
-    curve, or at step 0 if they have none.
+    curve, or at step 0 if they have none. The end of a trial that says what the one before has said is a repeat too: a
+    resumed search closes all trials again.
     """
 
     def __init__(self) -> None:
+        self._ended: dict[str, int] = {}
+        """Trials that have ended, and a hash of how."""
         self._curves: defaultdict[tuple[str | None, str], _Curve] = defaultdict(_Curve)
 
     def reduce(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events to deliver: points thinned and joined run by run, final metrics turned into points.
 
-        Within one call, points of different runs may change places; a run's own events keep their order.
+        Within one call, points of different runs may change places, and a run's points come after its files; other
+        events of a run keep their order.
         """
         waiting: dict[str | None, list[Point]] = {}
         for event in events:
             uid = None if isinstance(event, StartStudy | EndStudy) else event.uid
+            if self._repeated(event):
+                continue
             points = waiting.setdefault(uid, [])
             if isinstance(event, Log):
                 points.extend(self._chosen(uid, event.points))
+                continue
+            if isinstance(event, Artifact):  # that points wait for it saves a request at every evaluation
+                yield event
                 continue
             if isinstance(event, EndTrial | EndStudy):
                 points.extend(self._finals(uid, event.metrics, event.time_ms))
@@ -65,6 +74,15 @@ class CurveFilter:
             yield replace(event, metrics={}) if isinstance(event, EndTrial | EndStudy) else event
         for uid, points in waiting.items():
             yield from _as_log(uid, points)
+
+    def _repeated(self, event: Event) -> bool:
+        if isinstance(event, EndTrial):
+            how = hash((event.status, frozenset(event.metrics.items()), frozenset(event.tags.items())))
+            before, self._ended[event.uid] = self._ended.get(event.uid), how
+            return how == before
+        if isinstance(event, StartTrial | Log) and event.uid is not None:
+            self._ended.pop(event.uid, None)
+        return False
 
     def _chosen(self, uid: str | None, points: Iterable[Point]) -> Iterator[Point]:
         for point in points:

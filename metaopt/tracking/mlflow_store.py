@@ -23,6 +23,7 @@ MAX_METRICS, MAX_PAIRS = 1_000, 100
 """Per request, of metrics and of params or tags (MLflow's limits)."""
 MAX_KEY, MAX_PARAM, MAX_TAG = 250, 6_000, 8_000
 """Characters (MLflow's limits); longer ones are cut."""
+_PAGE = 1_000
 _REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"})
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,10 @@ class _StudyRuns:
         self._study_uid = study_uid
         self._name = name
         self._ids: dict[str | None, str] = {}
+        self._recalled = False
+        """Whether the trials of earlier processes are among them."""
+        self._unsure: set[str | None] = {None}
+        """Runs that may be in the store though they are not among them."""
 
     def store(self, event: Event) -> None:
         match event:
@@ -112,19 +117,36 @@ class _StudyRuns:
         return {STUDY_TAG: self._study_uid} if uid is None else {TRIAL_TAG: uid, PARENT_TAG: self._id(None)}
 
     def _find(self, uid: str | None) -> str | None:
-        # looked for even in a young study: an earlier attempt may have made the run and lost the answer
-        if uid not in self._ids:
+        if uid is not None:
+            self._recall()
+        if uid not in self._ids and uid in self._unsure:
             wanted = " and ".join(f"tags.`{key}` = {_quoted(tag)}" for key, tag in self._identity(uid).items())
             found = self._client.search_runs([self._experiment], wanted, order_by=["attributes.start_time ASC"])
             # trials may carry the study's uid as a tag of their own
             ids = [run.info.run_id for run in found if uid is not None or PARENT_TAG not in run.data.tags]
-            if not ids:
-                return None
-            self._ids[uid] = ids[0]
-        return self._ids[uid]
+            if ids:
+                self._ids[uid] = ids[0]
+        return self._ids.get(uid)
+
+    def _recall(self) -> None:
+        """Get to know all trials at once: a search for each would look through all, at each of them."""
+        if self._recalled:
+            return
+        ours = f"tags.`{PARENT_TAG}` = {_quoted(self._id(None))}"
+        token: str | None = None
+        while token != "":
+            page = self._client.search_runs(
+                [self._experiment], ours, max_results=_PAGE, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            for run in page:
+                self._ids.setdefault(run.data.tags.get(TRIAL_TAG, ""), run.info.run_id)
+            token = page.token or ""
+        self._recalled = True
 
     def _create(self, uid: str | None, name: str, tags: Mapping[str, str], time_ms: int | None) -> str:
+        self._unsure.add(uid)  # until the answer is there: the store may make the run, and the answer be lost
         run = self._client.create_run(self._experiment, start_time=time_ms, tags=_fitting(tags, MAX_TAG), run_name=name)
+        self._unsure.discard(uid)
         self._ids[uid] = run.info.run_id
         return self._ids[uid]
 

@@ -126,13 +126,12 @@ def test_a_damaged_line_before_the_last_is_named_and_nothing_is_cut(tmp_path: Pa
     assert (tmp_path / JOURNAL).read_bytes() == damaged
 
 
-def test_lock_of_a_dead_driver_does_not_hold_up(tmp_path: Path) -> None:
+def test_lock_of_another_program_does_not_hold_up(tmp_path: Path) -> None:
     Proposals(tmp_path, study_of(tmp_path))
     lock = tmp_path / f"{JOURNAL}.lock"
     lock.touch()
     again = Proposals(tmp_path, study_of(tmp_path))  # Optuna alone would wait 30 s here
     assert ask(again) == 0
-    assert not lock.exists()
 
 
 def test_no_more_trials_than_asked_for_and_more_on_demand(tmp_path: Path) -> None:

@@ -76,12 +76,24 @@ def test_a_final_metric_that_says_nothing_new_adds_no_point(value):
     assert points_of(list(curves.reduce([ended("t", score=value)]))) == []
 
 
-def test_points_of_a_run_are_joined_up_to_its_next_other_event():
-    art = Artifact(uid="a", path="f", folder="")
-    events = [logged("a", point(0)), logged("b", point(0)), logged("a", point(1)), art, logged("a", point(2))]
+def test_an_end_that_says_nothing_new_is_dropped_until_the_trial_begins_again():
+    filter_ = CurveFilter()
+    again = StartTrial(time_ms=1, uid="t", name="t", params={}, tags={})
+    sent = list(filter_.reduce([ended("t", score=1.0), ended("u", score=1.0), ended("t", score=1.0)]))
+    assert [event.uid for event in sent if isinstance(event, EndTrial)] == ["t", "u"]
+    assert not list(filter_.reduce([ended("t", score=1.0)]))
+    assert len(list(filter_.reduce([ended("t", score=2.0)]))) == 2  # a point and the end
+    assert list(filter_.reduce([again, ended("t", score=2.0)])) == [again, ended("t")]
+    assert len(list(filter_.reduce([logged("t", point(3)), ended("t", score=2.0)]))) == 2
+
+
+def test_points_of_a_run_are_joined_up_to_its_next_event_but_a_file():
+    art, again = Artifact(uid="a", path="f", folder=""), StartTrial(time_ms=1, uid="a", name="a", params={}, tags={})
+    events = [logged("a", point(0)), logged("b", point(0)), art, logged("a", point(1)), again, logged("a", point(2))]
     assert list(CurveFilter().reduce(events)) == [
-        logged("a", point(0), point(1)),
         art,
+        logged("a", point(0), point(1)),
+        again,
         logged("b", point(0)),
         logged("a", point(2)),
     ]

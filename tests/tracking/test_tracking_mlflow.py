@@ -256,6 +256,25 @@ def test_three_hundred_trials_are_all_there(store, tmp_path):
     assert len(rows(tmp_path, "select * from metrics")) == 300 * 6
 
 
+def test_trials_are_not_searched_for_one_by_one(store, tmp_path, monkeypatch):
+    searches = []
+    search = MlflowClient.search_runs
+
+    def counting(self, *args, **options):
+        searches.append(args)
+        return search(self, *args, **options)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", counting)
+    monkeypatch.setattr("metaopt.tracking.mlflow_store._PAGE", 3)
+    deliver(store, tmp_path, start_study, *[start(f"t{n}") for n in range(10)])
+    assert len(searches) == 2  # for the parent, and for its trials
+    searches.clear()
+    deliver(store, tmp_path, start_study, *[call for n in range(20) for call in (start(f"t{n}"), end(f"t{n}"))])
+    assert len(searches) == 1 + math.ceil((10 + 1) / 3)
+    runs = load_runs(store, EXPERIMENT)
+    assert sorted(run["name"] for run in runs) == sorted(f"trial t{n}" for n in range(20))
+
+
 def test_reading_pages_through_many_runs(store, tmp_path, monkeypatch):
     monkeypatch.setattr("metaopt.tracking.read._PAGE", 2)
     deliver(store, tmp_path, start_study, *[start(f"t{n}") for n in range(5)])
