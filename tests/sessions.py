@@ -1,6 +1,7 @@
 """A search without Ray: jobs are trained here, one after the other, as a worker would."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from metaopt.training import Training
 from metaopt.training.resources import resources
 
 
-def opened(folder: Path, trials: int = 4, **changes: Any) -> Session:
+def opened(folder: Path, trials: int = 4, clock: Callable[[], float] = time.monotonic, **changes: Any) -> Session:
     """A session on a tiny study; keys of its `search` may stand among the changes."""
     search: dict[str, Any] = {"trials": trials, "seed": 1, "sampler": "random"}
     search |= {key: changes.pop(key) for key in ("racing", "pruner", "horizons", "time_budget_s") if key in changes}
     content = tiny_study(search=search, **changes)
     study = load_study(str(write_study(folder, content)))
-    return Session(study, folder, hashes(study), Proposals(folder, study), NullTracker())
+    return Session(study, folder, hashes(study), Proposals(folder, study), NullTracker(), clock=clock)
 
 
 def hashes(study: Study) -> list[str]:
@@ -34,10 +35,12 @@ def slices(session: Session, job: Job) -> Iterable[Slice]:
     """What a worker would report for a job."""
     n = session.study.spec.evaluations
     schedule = build_schedule(job.family, job.params)
-    for stage in [(job.training,)] if job.kind == "reference" else session.trainings.stages(racing=False):
+    for stage in [(job.training,)] if job.kind == "reference" else session.stages:
         trainings = {i: Training(session.trainings.task(i), schedule, session.trainings.id(i)[1]) for i in stage}
         for k in range(1, n + 1):
             yield Slice(records={i: list(t.run(k / n)) for i, t in trainings.items()}, wall_s=0.1)
+            if all(training.finding for training in trainings.values()):
+                break
 
 
 def work(session: Session, job_id: str, job: Job) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from metaopt.cli import adapt, data, doctor, evaluate, export, jobs, report, search, show, sync, train, ui
+from metaopt.cli import adapt, data, doctor, evaluate, export, jobs, report, search, show, simulate, sync, train, ui
 from metaopt.errors import ConfigError, MetaoptError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 for command in (
     search.search,
+    simulate.simulate,
     jobs.submit,
     jobs.status,
     jobs.logs,

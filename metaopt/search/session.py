@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class _Running:
     gpu_memory_mb: float = 0.0
     lost: str = ""
     """Why it is to be stopped."""
-    heard: float = field(default_factory=time.monotonic)
+    heard: float
     """When it was handed out, or has reported last."""
 
 
@@ -72,6 +72,8 @@ class Session:
         identities: Sequence[str],
         proposals: Proposals,
         tracker: Tracker,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take up the study where its records stand.
 
@@ -81,7 +83,9 @@ class Session:
             identities: of each task's resources.
             proposals: the record of trials.
             tracker: where numbers go.
+            clock: seconds that only rise.
         """
+        self._clock = clock
         self.study, self.folder, self.proposals, self.tracker = study, folder, proposals, tracker
         horizons = study.spec.search.horizons if isinstance(study, Study) else (1.0,)
         self.trainings = Trainings(tasks=study.tasks, seeds=study.spec.seeds, horizons=tuple(horizons))
@@ -99,7 +103,7 @@ class Session:
         self._untaken = [i for i in range(len(self.trainings)) if i not in self._reference]
         self._running: dict[str, _Running] = {}
         self._again: list[Job] = []
-        self._until = time.monotonic() + (study.spec.search.time_budget_s or math.inf)
+        self._until = clock() + (study.spec.search.time_budget_s or math.inf)
         self._deaths: Counter[tuple[int, int]] = Counter()
         self._unscored: list[_Ended] = []
         self.takes = ""
@@ -125,7 +129,7 @@ class Session:
         """The reference trainings first, then candidates; None once there is nothing left to hand out."""
         job = self._next(job_id)
         if job is not None:
-            self._running[job_id] = _Running(job=job)
+            self._running[job_id] = _Running(job=job, heard=self._clock())
         return job
 
     def _next(self, job_id: str) -> Job | None:
@@ -160,7 +164,7 @@ class Session:
         """Take in new records of a running job."""
         running = self._running[job_id]
         job = running.job
-        running.wall_s, running.heard = part.wall_s, time.monotonic()
+        running.wall_s, running.heard = part.wall_s, self._clock()
         running.memory_mb, running.gpu_memory_mb = part.memory_mb, part.gpu_memory_mb
         running.starts.update(part.starts)
         for i, records in part.records.items():
@@ -194,7 +198,7 @@ class Session:
     @property
     def out_of_time(self) -> bool:
         """Whether the study's time budget is over."""
-        return time.monotonic() >= self._until
+        return self._clock() >= self._until
 
     @property
     def stages(self) -> tuple[tuple[int, ...], ...]:
@@ -270,7 +274,7 @@ class Session:
         One whose node has gone is handed out as often as that happens; one that found no memory, with a larger share.
         """
         job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
-        if limit is not None and time.monotonic() - self._running[job_id].heard >= limit:
+        if limit is not None and self._clock() - self._running[job_id].heard >= limit:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
         if ran_out_of_memory(reason):
             if job.larger:

@@ -17,6 +17,7 @@ __all__ = [
     "JsonlWriter",
     "NullTracker",
     "Point",
+    "Spool",
     "SpooledTracker",
     "Status",
     "Tracker",

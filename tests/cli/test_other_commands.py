@@ -21,7 +21,9 @@ from metaopt.search.study import load_study
 README = Path(__file__).parents[2] / "README.md"
 
 
-@pytest.mark.parametrize("command", ["search", "train", "evaluate", "report", "export", "show", "data", "doctor", "ui"])
+@pytest.mark.parametrize(
+    "command", ["search", "simulate", "train", "evaluate", "report", "export", "show", "data", "doctor", "ui"]
+)
 def test_help_of_every_command_has_examples(command: str) -> None:
     shown = metaopt(command, "--help")
     assert shown.returncode == 0
@@ -31,7 +33,7 @@ def test_help_of_every_command_has_examples(command: str) -> None:
 
 def test_help_lists_all_commands() -> None:
     shown = metaopt("--help").stdout
-    for command in ("search", "train", "evaluate", "report", "export", "show", "data", "doctor", "ui"):
+    for command in ("search", "simulate", "train", "evaluate", "report", "export", "show", "data", "doctor", "ui"):
         assert re.search(rf"^\W+{command}\s", shown, re.MULTILINE)
 
 

@@ -1,24 +1,22 @@
 """A search that may take so long: what was evaluated by then counts."""
 
-import time
 from pathlib import Path
 
-import pytest
 from search_checks import check_whole
 from sessions import opened, work, work_all
 from studies import metaopt, tiny_study, write_study
 
 
-def test_trials_end_at_the_evaluation_after_which_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = opened(tmp_path, trials=6, time_budget_s=100.0)
+def test_trials_end_at_the_evaluation_after_which_time_is_over(tmp_path: Path) -> None:
+    now = [0.0]
+    session = opened(tmp_path, trials=6, time_budget_s=100.0, clock=lambda: now[0])
     for name in ("reference", "a"):
         job = session.next_job(name)
         assert job is not None
         work(session, name, job)
     job = session.next_job("b")
     assert job is not None and not session.out_of_time
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 101)
+    now[0] = 101.0
     work(session, "b", job)
     assert session.next_job("c") is None
     assert session.complete
@@ -29,14 +27,14 @@ def test_trials_end_at_the_evaluation_after_which_time_is_over(tmp_path: Path, m
     assert cut.verdict.reason.startswith("the time budget of 100 s was over")
 
 
-def test_a_trial_that_ends_as_time_does_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = opened(tmp_path, trials=6, time_budget_s=100.0, evaluations=1)
+def test_a_trial_that_ends_as_time_does_is_whole(tmp_path: Path) -> None:
+    now = [0.0]
+    session = opened(tmp_path, trials=6, time_budget_s=100.0, clock=lambda: now[0], evaluations=1)
     for name in ("reference", "a"):
         job = session.next_job(name)
         assert job is not None
-        now = time.monotonic()
         if name == "a":
-            monkeypatch.setattr(time, "monotonic", lambda now=now: now + 101)
+            now[0] = 101.0
         work(session, name, job)
     assert [row.state for row in session.rows()] == ["COMPLETE", "COMPLETE"]
     assert [row.verdict.reason for row in session.rows() if row.verdict] == ["", ""]
