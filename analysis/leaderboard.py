@@ -1,10 +1,13 @@
 """The trials of a study as a table, best first."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import pandas as pd
 
+from metaopt.meta.pareto import pareto_front
+
+_COUNT = ("finished", "collapsed")
 _ORDER = {"finished": 0, "collapsed": 1, "pruned": 2, "diverged": 3, "error": 4, "running": 5}
 
 
@@ -17,6 +20,8 @@ class _Verdict(Protocol):
     def fids(self) -> Any: ...
     @property
     def wall_s(self) -> float: ...
+    @property
+    def objectives(self) -> Mapping[str, float]: ...
 
 
 class _Trial(Protocol):
@@ -34,12 +39,15 @@ def leaderboard(trials: Iterable[_Trial]) -> pd.DataFrame:
     """One row a trial: those that count by their score, best first, then the others by how they ended.
 
     Columns: `trial`, `status`, `score` (ln FID / reference FID; lower is better), `schedule` (the published
-    rule that the trial is, or empty), `FID <training>` and one a parameter.
+    rule that the trial is, or empty), `FID <training>` and one a parameter. Of a study with several objectives also
+    one each but the first, which is the score, and `front`: whether no trial that counts is better in all of them.
     """
-    frame = pd.DataFrame([_row(trial) for trial in trials])
+    listed = list(trials)
+    front = _front(listed)
+    frame = pd.DataFrame([_row(trial, front) for trial in listed])
     if frame.empty:
         return frame
-    rank = frame["status"].map(_ORDER).where(~frame["status"].isin(["finished", "collapsed"]), 0)
+    rank = frame["status"].map(_ORDER).where(~frame["status"].isin(_COUNT), 0)
     return (
         frame.assign(rank=rank)
         .sort_values(["rank", "score", "trial"], kind="stable")
@@ -48,7 +56,17 @@ def leaderboard(trials: Iterable[_Trial]) -> pd.DataFrame:
     )
 
 
-def _row(trial: _Trial) -> dict[str, Any]:
+def _front(trials: Sequence[_Trial]) -> set[int]:
+    points = {
+        trial.number: list(trial.verdict.objectives.values())
+        for trial in trials
+        if trial.verdict and trial.verdict.objectives and trial.verdict.status in _COUNT
+    }
+    numbers = list(points)
+    return {numbers[place] for place in pareto_front(list(points.values()))}
+
+
+def _row(trial: _Trial, front: Set[int]) -> dict[str, Any]:
     verdict = trial.verdict
     row: dict[str, Any] = {
         "trial": trial.number,
@@ -56,6 +74,8 @@ def _row(trial: _Trial) -> dict[str, Any]:
         "score": verdict.score if verdict else None,
         "schedule": trial.name,
     }
+    if verdict and verdict.objectives:
+        row |= {"front": trial.number in front} | dict(list(verdict.objectives.items())[1:])
     if verdict:
         row |= {f"FID {label}": fid for label, fid in verdict.fids.items()}
         row["wall_s"] = verdict.wall_s

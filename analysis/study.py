@@ -1,6 +1,6 @@
 """Pictures of a study: scores over its trials, which parameters matter, and how far a search fooled itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +27,35 @@ def draw_scores(path: Path, trials: pd.DataFrame) -> Path:
     axis.set_ylabel("score (lower is better)")
     axis.grid(alpha=0.3)
     axis.legend()
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_front(path: Path, trials: pd.DataFrame, objectives: Sequence[str]) -> Path:
+    """Each objective but the first against the first, one point a trial, those on the front marked; as PNG.
+
+    Args:
+        path: where to save.
+        trials: as of `leaderboard`, of a study with several objectives; those without `front` are left out.
+        objectives: in the study's order; the first one's column is `score`.
+    """
+    counts = trials[trials["status"].isin(["finished", "collapsed"])].dropna(subset=list(objectives[1:]))
+    front = counts["front"].astype(bool)
+    figure = Figure(figsize=(5.6 * (len(objectives) - 1), 4.6), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(objectives) - 1, squeeze=False)[0], objectives[1:], strict=True):
+        axis.scatter(counts[name][~front], counts["score"][~front], s=18, color="tab:blue", label="other trials")
+        best = counts[front].sort_values([name, "score"])
+        line = "o-" if len(objectives) == 2 else "o"  # seen from one side only, a surface is no line
+        axis.plot(best[name], best["score"], line, color="tab:red", lw=1, ms=5, label="front")
+        for row in best.itertuples():
+            point = getattr(row, name), row.score
+            axis.annotate(str(row.trial), point, xytext=(4, 4), textcoords="offset points", fontsize="small")
+        reference = counts[counts["trial"] == 0]
+        axis.scatter(reference[name], reference["score"], marker="*", s=110, color="black", label="reference", zorder=3)
+        axis.set_xlabel(f"{name} (lower is better)")
+        axis.set_ylabel(f"{objectives[0]} (lower is better)")
+        axis.grid(alpha=0.3)
+        axis.legend()
     figure.savefig(path, dpi=110)
     return path
 

@@ -1,12 +1,14 @@
 """Whether simulated searches rank settings as real ones do.
 
     python benchmarks/simulator.py --out runs/simulator
+    python benchmarks/simulator.py --out runs/simulator_wide --set 'schedule.ranges={}' --set search.trials=64
 
 One random search (96 trials, seed 100) is the past study. Then `benchmarks/simulator_study.yaml` is searched with each
 setting: for real with three seeds, on Ray, with two trials at once, and simulated from the past study with ten. Two
 things are ranked: the best score at the end, and the mean best score so far over the evaluations of all trials (0
 before the first score), up to as many as the setting with the fewest does. Evaluations, not seconds, as the load of the
-machine is none of their business; seconds are printed too. Searches that are whole in `--out` are not run again.
+machine is none of their business; seconds of training are printed too. Searches that are whole in `--out` are not run
+again.
 
 Printed: the medians over seeds, how many pairs of settings are ordered alike by the medians, and, for comparison, how
 many are by one real seed and the medians of the other seeds, on average.
@@ -42,7 +44,8 @@ class Course:
 
     ends: Sequence[tuple[int, float | None]]
     """Evaluations of each trial that ended, in order, and its score if it counts."""
-    wall_s: float
+    seconds: float
+    """Of training, by each worker."""
 
     @property
     def best(self) -> float:
@@ -70,13 +73,11 @@ def searched(folder: Path, overrides: Sequence[str]) -> Course:
         with opened(study, folder, resume=True) as running:
             running.run(lambda session: None)
             running.tracker.end_study(status="FINISHED", metrics={}, tags={})
-    rows = [
-        (row.ended.timestamp(), row, row.verdict) for row in read_rows(folder, study.name) if row.ended and row.verdict
-    ]
-    rows.sort(key=lambda item: item[0])
+    rows = sorted((row for row in read_rows(folder, study.name) if row.ended), key=lambda row: str(row.ended))
+    found = [(row, row.verdict) for row in rows if row.verdict]
     return Course(
-        ends=[(len(of.scores), of.score if row.state == "COMPLETE" else None) for _, row, of in rows],
-        wall_s=rows[-1][0] - min(ended - of.wall_s for ended, _, of in rows),
+        ends=[(len(of.scores), of.score if row.state == "COMPLETE" else None) for row, of in found],
+        seconds=sum(of.wall_s for _, of in found) / WORKERS,
     )
 
 
@@ -88,7 +89,7 @@ def simulated(study: Study, past_folder: Path, seeds: Sequence[int], n_neighbour
     return [
         Course(
             ends=[(trial.steps, None if trial.status == "diverged" else trial.score) for trial in one.trials],
-            wall_s=one.wall_s,
+            seconds=one.wall_s * one.busy,
         )
         for one in found
     ]
@@ -142,25 +143,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/simulator"), help="folder of the real searches")
     parser.add_argument("--seeds", type=int, default=3, help="real searches of each setting")
     parser.add_argument("--repeats", type=int, default=10, help="simulated searches of each setting")
+    parser.add_argument("--set", action="append", default=[], help="override a key of the study, as for a search")
     parser.add_argument("--neighbours", type=int, default=NEIGHBOURS)
     arguments = parser.parse_args()
-    past = arguments.out / "past"
-    searched(past, ["search.sampler=random", "search.trials=96", "search.seed=100"])
+    past, own = arguments.out / "past", arguments.set
+    searched(past, [*own, "search.sampler=random", "search.trials=96", "search.seed=100"])
     real: dict[str, list[Course]] = {}
     for seed in range(arguments.seeds):
         for name, overrides in SETTINGS.items():
             folder = arguments.out / f"{name.replace(', ', '-')}-{seed}"
-            real.setdefault(name, []).append(searched(folder, [*overrides, f"search.seed={seed}"]))
-            print(f"{folder}: best score {real[name][-1].best:+.3f} after {real[name][-1].wall_s:.0f} s", flush=True)
+            real.setdefault(name, []).append(searched(folder, [*own, *overrides, f"search.seed={seed}"]))
+            print(f"{folder}: best score {real[name][-1].best:+.3f}", flush=True)
     fake = {
-        name: simulated(load_study(STUDY, overrides), past, range(arguments.repeats), arguments.neighbours)
+        name: simulated(load_study(STUDY, [*own, *overrides]), past, range(arguments.repeats), arguments.neighbours)
         for name, overrides in SETTINGS.items()
     }
     n = min(median(course.evaluations for course in courses) for of in (real, fake) for courses in of.values())
     print(f"\n{arguments.neighbours} neighbours")
     _compare("Best score at the end", real, fake, lambda course: course.best)
     _compare(f"Mean best score over {n:g} evaluations", real, fake, lambda course: course.mean_best(n))
-    _compare("Seconds", real, fake, lambda course: course.wall_s)
+    _compare("Seconds of training", real, fake, lambda course: course.seconds)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from rich.table import Table
 
 from metaopt.analysis.figures import draw_samples, draw_schedules
 from metaopt.analysis.leaderboard import leaderboard
+from metaopt.analysis.study import draw_front
 from metaopt.errors import MetaoptError
 from metaopt.gan import Task
 from metaopt.meta.objective import log_fid
 from metaopt.metrics import small_sample_warning
 from metaopt.schedules import ScheduleArtifact, save_schedule
-from metaopt.search.export import artifact, best_trial, mlflow_runs, study_in
+from metaopt.search.export import artifact, best_trial, front_of, mlflow_runs, study_in
 from metaopt.search.folder import grid_name, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.study import Study
@@ -43,11 +44,14 @@ def write_outputs(folder: Path, study: Study, rows: Sequence[TrialRow]) -> list[
     best = best_trial(folder, rows)
     if best is None:
         return [table]
+    several = len(study.objectives) > 1
+    front = [draw_front(folder / "front.png", leaderboard(rows), study.objectives)] if several else []
     schedule = artifact(folder, study_in(folder), best, rows, {})
     return [
         table,
         draw_schedules(folder / "best_schedule.png", _schedules(study, schedule, best.number)),
         draw_samples(folder / "samples.png", _columns(folder, study, best), _labels(study)),
+        *front,
     ]
 
 
@@ -97,15 +101,25 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
     """The best trials, the published schedules wherever they stand, and how the others ended."""
     varied = _varied(rows)
     places = {number: place for place, number in enumerate(leaderboard(rows)["trial"], start=1)}
-    shown = [row for row in rows if row.verdict and (places[row.number] <= _SHOWN or row.name)]
+    front = {row.number for row in front_of(rows)}
+    shown = [row for row in rows if row.verdict and (places[row.number] <= _SHOWN or row.name or row.number in front)]
+    others = next((list(row.verdict.objectives)[1:] for row in shown if row.verdict and row.verdict.objectives), [])
     table = Table(title="Leaderboard (score: ln FID / reference FID over the tasks; lower is better)")
     many = any(row.verdict and len(row.verdict.fids) > _FIDS_SHOWN for row in shown)
-    for name in ("#", "trial", "score", "geometric mean of FIDs" if many else "FID"):
+    for name in ("#", "trial", "score", *others, "geometric mean of FIDs" if many else "FID"):
         table.add_column(name, justify="right", no_wrap=name != "geometric mean of FIDs")
     table.add_column("schedule")
     for row in sorted(shown, key=lambda row: places[row.number]):
-        table.add_row(str(places[row.number]), str(row.number), *_result(row), _schedule(row, varied))
+        number = f"* {row.number}" if row.number in front else str(row.number)
+        score, fids = _result(row)
+        table.add_row(str(places[row.number]), number, score, *_others(row, others), fids, _schedule(row, varied))
     console.print(table)
+    if front:
+        console.print(
+            f"* on the front of score, {', '.join(others)}: no trial is better in one and as good in the others "
+            "(lower is better in all).",
+            highlight=False,
+        )
     counts = Counter(row.verdict.status for row in rows if row.verdict)
     console.print(", ".join(f"{count} {status}" for status, count in counts.most_common()), highlight=False)
 
@@ -147,6 +161,12 @@ def _result(row: TrialRow) -> tuple[str, str]:
     if len(fids) > _FIDS_SHOWN:
         fids = [math.exp(math.fsum(map(log_fid, fids)) / len(fids))]
     return score if counts else row.verdict.status, " ".join(f"{fid:.1f}" for fid in fids)
+
+
+def _others(row: TrialRow, names: Sequence[str]) -> list[str]:
+    """The objectives besides the score."""
+    found = row.verdict.objectives if row.verdict else {}
+    return [f"{found[name]:+.3f}" if name in found else "" for name in names]
 
 
 def _varied(rows: Sequence[TrialRow]) -> set[str]:

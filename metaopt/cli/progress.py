@@ -86,10 +86,11 @@ def _line(row: TrialRow, n_trials: int) -> str:
     if verdict is None:
         return f"trial {row.number}: running"
     score = "" if verdict.score is None else f" {verdict.score:+.3f}"
+    others = "".join(f" {name} {value:+.3f}" for name, value in list(verdict.objectives.items())[1:])
     fids = "  ".join(f"{label} FID {fid:.2f}" for label, fid in verdict.fids.items())
     name = f" ({row.name})" if row.name else ""
     reason = f"  {verdict.reason.strip().splitlines()[-1]}" if verdict.reason else ""
-    return f"trial {row.number:>3} of {n_trials}  {verdict.status:<9}{score:>8}  {fids}{name}{reason}"
+    return f"trial {row.number:>3} of {n_trials}  {verdict.status:<9}{score:>8}{others}  {fids}{name}{reason}"
 
 
 def _clock(seconds: float) -> str:

@@ -42,6 +42,7 @@ def report(
         to.mkdir(parents=True, exist_ok=True)
         sections = [
             *_trials(to, leaderboard(rows)),
+            *_front(to, leaderboard(rows), manifest.spec["search"].get("objectives", [])),
             *_best(to, folder, best),
             *_importances(to, importances(folder, manifest.name)),
             *_validation(to, validation_of(folder, rows)),
@@ -59,6 +60,21 @@ def _trials(to: Path, table: "pd.DataFrame") -> Sequence["Section"]:
     table.to_csv(to / "leaderboard.csv", index=False)
     text = "ln(FID / FID of the reference) over the tasks, by the study's objective; the twenty best of all."
     return [Section(title="Trials", text=text, picture=draw_scores(to / "scores.png", table), table=table.head(20))]
+
+
+def _front(to: Path, table: "pd.DataFrame", objectives: Sequence[str]) -> Sequence["Section"]:
+    from metaopt.analysis.report import Section
+    from metaopt.analysis.study import draw_front
+
+    if "front" not in table:
+        return []
+    front = table[table["front"] == True]  # noqa: E712
+    front.to_csv(to / "front.csv", index=False)
+    text = (
+        f"Trials of which none is better in one of {', '.join(objectives)} and as good in the others; the score is "
+        f"{objectives[0]}. Lower is better in all."
+    )
+    return [Section(title="Front", text=text, picture=draw_front(to / "front.png", table, objectives), table=front)]
 
 
 def _best(to: Path, folder: Path, best: "ScheduleArtifact") -> Sequence["Section"]:

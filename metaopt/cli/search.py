@@ -125,6 +125,7 @@ def _conclude(running: "Search", study: "Study", console: "Console", again: str)
     outputs = write_outputs(running.folder, study, rows)
     for path in outputs:
         running.tracker.log_artifact(None, path)
+    running.session.mark_front()
     running.tracker.end_study(status="FINISHED", metrics={}, tags={})
     print_leaderboard(console, rows)
     _deliver(running, console)

@@ -71,7 +71,7 @@ def _print(console: "Console", study: "Study", folder: Path, past: "PastStudy", 
     n_trials = len(past.trials)
     console.print(
         f"Study {study.name} with {search.sampler}{_pruned_by(study)}, {simulations[0].workers} workers, "
-        f"{len(found)} times: answered from {n_trials} trials in {folder}",
+        f"{len(found)} {'repeat' if len(found) == 1 else 'repeats'}: answered from {n_trials} trials in {folder}",
         highlight=False,
         markup=False,
         soft_wrap=True,

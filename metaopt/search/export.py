@@ -9,6 +9,7 @@ from pathlib import Path
 from metaopt.errors import ConfigError, MetaoptError
 from metaopt.gan import LOSSES
 from metaopt.meta.maml import Initialisation, load_initialisation
+from metaopt.meta.pareto import pareto_front
 from metaopt.schedules import ScheduleArtifact
 from metaopt.search.folder import START, Manifest, read_manifest, tracking_uri, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow, read_rows
@@ -26,6 +27,13 @@ def scored(rows: Sequence[TrialRow]) -> list[tuple[float, TrialRow]]:
         if row.state == "COMPLETE" and row.verdict is not None and row.verdict.score is not None
     ]
     return sorted(pairs, key=lambda pair: (pair[0], pair[1].number))
+
+
+def front_of(rows: Sequence[TrialRow]) -> list[TrialRow]:
+    """Trials that count and that none dominates, by number; none where the study has one objective alone."""
+    counted = [row for _, row in scored(rows) if row.verdict and row.verdict.objectives]
+    front = pareto_front([list(row.verdict.objectives.values()) for row in counted if row.verdict])
+    return sorted((counted[place] for place in front), key=lambda row: row.number)
 
 
 def chosen_trials(rows: Sequence[TrialRow], top: int) -> list[TrialRow]:
@@ -70,6 +78,28 @@ def export_trial(folder: Path, number: int | None = None) -> ScheduleArtifact:
         raise ConfigError(f"Study {manifest.name!r} in {folder} must search for schedules, but searches for starts.")
     rows = read_rows(folder, manifest.name)
     return artifact(folder, manifest, _chosen(folder, manifest, rows, number), rows, mlflow_runs(folder, manifest))
+
+
+def front_in(folder: Path) -> list[TrialRow]:
+    """As of `front_of`, of the study in `folder`."""
+    return front_of(read_rows(folder, study_in(folder).name))
+
+
+def export_front(folder: Path) -> dict[int, ScheduleArtifact]:
+    """The schedules of the front, by number of the trial.
+
+    Raises:
+        ConfigError: no study of schedules there, or one with a single objective, or no trial with a score yet.
+    """
+    manifest = study_in(folder)
+    rows = read_rows(folder, manifest.name)
+    front = front_of(rows)
+    if not front:
+        raise ConfigError(
+            f"Study {manifest.name!r} in {folder} must have several `search.objectives` and a trial with a score."
+        )
+    runs = mlflow_runs(folder, manifest)
+    return {row.number: artifact(folder, manifest, row, rows, runs) for row in front}
 
 
 def export_start(folder: Path, number: int | None = None) -> Initialisation:
@@ -147,4 +177,6 @@ def _provenance(manifest: Manifest, row: TrialRow, runs: Mapping[str, str]) -> d
         "seeds": " ".join(str(seed) for seed in manifest.seeds),
         "date": row.ended.astimezone(UTC).isoformat(timespec="seconds") if row.ended else None,
     }
+    if row.verdict:
+        origin |= {f"objective.{name}": value for name, value in row.verdict.objectives.items()}
     return origin | {f"version.{package}": version(package) for package in _PACKAGES}

@@ -70,6 +70,11 @@ class InitialisationStudy:
         return Objective()
 
     @property
+    def objectives(self) -> tuple[str, ...]:
+        """The score alone."""
+        return ("quality",)
+
+    @property
     def key(self) -> str:
         """Content key: all but the number of trials, the time, the workers and the tracking."""
         left_out: Any = {"description": True, "tracking": True, "search": NO_PART_OF_THE_KEY}

@@ -6,6 +6,7 @@ from metaopt.meta import TrainingCurve, curve, outcome, score
 from metaopt.meta.objective import log_fid
 from metaopt.meta.racing import LEVEL, worse_by_chance
 from metaopt.search.initialisation_study import AnyStudy
+from metaopt.search.objectives import counts_for_quality, measured
 from metaopt.search.optuna_space import TrialRow, Verdict
 from metaopt.search.problems import AnyRecord
 from metaopt.search.trainings import Trainings
@@ -33,7 +34,8 @@ def judge(
     ended = outcome([curves[i] for i in trainings.at(-1)]) if complete else None
 
     def scored(of: Iterable[int], evaluation: int) -> float:
-        ours, theirs = ({trainings.id(i): one[i] for i in of} for one in (curves, references))
+        some = [i for i in of if counts_for_quality(study.objectives, trainings.task(i))]
+        ours, theirs = ({trainings.id(i): one[i] for i in some} for one in (curves, references))
         return score(ours, theirs, evaluation, study.objective)
 
     full = study.spec.evaluations
@@ -54,6 +56,7 @@ def judge(
         score=scores[-1] if ended and scores else None,
         scores=scores,
         fids={trainings.label(i): _final_fid(curves[i]) for i in shown},
+        objectives=measured(study, trainings, curves, references) if ended and scores else {},
         reason="; ".join(reasons),
         wall_s=wall_s,
     )

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 JOURNAL = "optuna.journal"
 _FEWEST_FOR_IMPORTANCES = 8
 _RESULT, _RAY_TRIAL, _NAME, _PRUNED = "result", "ray_trial_id", "schedule", "pruned"
+_POPULATION = 20
+"""Of NSGA-II: Optuna's 50 would be one generation of many a study."""
 _REDUCTION = 3
 """Of Hyperband: one in three goes on (Li et al. 2018, section 3)."""
 
@@ -65,6 +67,8 @@ class Verdict:
     """The most host memory of its process, in MiB, which may have had trials before."""
     gpu_memory_mb: float = 0.0
     """The most GPU memory that the trial has held, in MiB; other processes of the GPU are not in it."""
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """By name, where the study has several; the first is the score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +100,7 @@ class Proposals:
         self._study = optuna.create_study(
             storage=_open(folder / JOURNAL),
             study_name=study.name,
-            direction="minimize",
+            directions=["minimize"] * len(study.objectives),
             load_if_exists=True,
             pruner=_pruner(study),
         )
@@ -122,19 +126,27 @@ class Proposals:
         return Proposal(number=trial.number, params=trial.params, name=trial.user_attrs.get(_NAME, ""))
 
     def tell(self, number: int, verdict: Verdict) -> None:
-        """Record how a trial ended: a score that is missing or not finite, or a divergence, as FAIL."""
-        score = verdict.score if verdict.score is not None and math.isfinite(verdict.score) else None
+        """Record how a trial ended: a score or another objective that is missing or not finite, or a divergence, as
+        FAIL."""
+        values = self._values(verdict)
         trial = Trial(self._study, self._found(number)._trial_id)
         trial.set_user_attr(_RESULT, json.dumps(asdict(verdict)))
-        for step, value in enumerate(verdict.scores, start=1):
+        for step, value in enumerate(verdict.scores if len(self._study_spec.objectives) == 1 else (), start=1):
             if self.prunes:
                 self.pruned(number, step, value)  # those that it was not asked about count in its comparisons too
             else:
                 trial.report(value, step)
         state = _STATES.get(verdict.status, TrialState.FAIL)
-        if state is TrialState.COMPLETE and score is None:
+        if state is TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
-        self._study.tell(trial, score if state is TrialState.COMPLETE else None, state)
+        self._study.tell(trial, values if state is TrialState.COMPLETE else None, state)
+
+    def _values(self, verdict: Verdict) -> list[float] | None:
+        """All that is minimised, in order; None where a number is missing or not finite."""
+        names = self._study_spec.objectives
+        found = [verdict.score] if len(names) == 1 else [verdict.objectives.get(name) for name in names]
+        values = [value for value in found if value is not None and math.isfinite(value)]
+        return values if len(values) == len(names) else None
 
     def pruned(self, number: int, step: int, score: float) -> bool:
         """Whether a trial should stop at its `step`-th evaluation or horizon, where it has that score.
@@ -216,6 +228,7 @@ _SAMPLERS: Mapping[str, Callable[[Any, int], BaseSampler]] = {
     "cmaes": _cmaes,
     "gp": lambda study, seed: GPSampler(seed=seed),
     "es": _es,
+    "nsga2": lambda study, seed: NSGAIISampler(seed=seed, population_size=_POPULATION),
 }
 
 
@@ -270,12 +283,19 @@ def importances(folder: Path, name: str) -> dict[str, float]:
     study = _read(folder, name)
     done = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     names = [key for key in (done[0].params if done else {}) if len({trial.params[key] for trial in done}) > 1]
-    if study is None or len(done) < _FEWEST_FOR_IMPORTANCES or not names or len({one.value for one in done}) == 1:
+    if study is None or len(done) < _FEWEST_FOR_IMPORTANCES or not names or len({one.values[0] for one in done}) == 1:
         return {}
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # loads scikit-learn
 
-    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=names, normalize=False)
+    return get_param_importances(
+        study, evaluator=FanovaImportanceEvaluator(seed=0), params=names, normalize=False, target=_score
+    )
+
+
+def _score(trial: FrozenTrial) -> float:
+    """The first objective."""
+    return float(trial.values[0])
 
 
 def _open(path: Path) -> JournalStorage:

@@ -16,6 +16,7 @@ from metaopt.errors import ArtifactError, MetaoptError, StorageError
 from metaopt.meta.maml import Initialisation, load_initialisation, save_initialisation
 from metaopt.meta.reference import Recorded, find, store, training_key
 from metaopt.search.deaths import explained, in_a_line, lost_its_node, ran_out_of_memory
+from metaopt.search.export import front_of
 from metaopt.search.folder import references
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
@@ -303,6 +304,15 @@ class Session:
     def rows(self) -> list[TrialRow]:
         """All trials so far."""
         return self.proposals.rows()
+
+    def mark_front(self) -> None:
+        """Say of each trial of a study with several objectives whether it is on their front, which goes on moving."""
+        rows = self.rows()
+        front = {row.number for row in front_of(rows)}
+        for row in rows:
+            if row.verdict is not None and row.verdict.objectives and row.ended is not None:
+                tags = {"metaopt.front": str(row.number in front).lower()}
+                self._runs.close(row.number, row.verdict, round(row.ended.timestamp() * 1000), tags)
 
     @property
     def n_running(self) -> int:

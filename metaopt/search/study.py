@@ -18,6 +18,7 @@ from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, f
 from metaopt.search import yaml_file
 from metaopt.search.initialisation_spec import InitialisationStudySpec
 from metaopt.search.named_code import refuse_code
+from metaopt.search.objectives import check_objectives
 from metaopt.search.study_spec import NO_PART_OF_THE_KEY, RangeSpec, StudySpec, TaskSpec
 from metaopt.search.validation import apply, place, validated
 from metaopt.search.yaml_file import Document
@@ -79,6 +80,11 @@ class Study:
         return Objective(name=self.spec.search.objective, tail=self.spec.search.tail)
 
     @property
+    def objectives(self) -> tuple[str, ...]:
+        """What is minimised; the score is the first."""
+        return tuple(self.spec.search.objectives)
+
+    @property
     def key(self) -> str:
         """Content key of the study: all but the number of trials, time, workers, validation and tracking.
 
@@ -90,6 +96,7 @@ class Study:
         left_out["search"] |= {  # younger than studies that are known by their key
             *(["pruner"] if search.pruner == "none" else []),
             *(["horizons"] if search.horizons == [1.0] else []),
+            *(["objectives"] if search.objectives == ["quality"] else []),
         }
         spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
         without_younger(spec)
@@ -216,6 +223,7 @@ def study_from(document: Document, where: Mapping[yaml_file.Path, str], name: st
         with Located(at("schedule", "ranges", key)):
             space[key] = searched(family, key, value)
     _check_search(spec, space, at)
+    check_objectives(spec, tasks, at)
     first = [_first("reference", reference, family, space, there)]
     for i, baseline in enumerate(spec.baselines):
         if baseline in [other.schedule.name for other in first]:

@@ -153,8 +153,9 @@ class SearchSpec(Spec):
 
     trials: Annotated[int, Field(ge=1, le=100_000)]
     """Trials in all, the reference schedules included."""
-    sampler: Literal["tpe", "random", "cmaes", "gp", "es"] = "tpe"
-    """Who proposes candidates; `cmaes` and `es` (antithetic evolution strategies) start at the reference."""
+    sampler: Literal["tpe", "random", "cmaes", "gp", "es", "nsga2"] = "tpe"
+    """Who proposes candidates; `cmaes` and `es` (antithetic evolution strategies) start at the reference, `nsga2` is
+    for several objectives."""
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials at once; `auto` fills the machine."""
@@ -165,6 +166,10 @@ class SearchSpec(Spec):
     """Of the tasks' ln FID ratios: their mean, half their mean and half the mean of the worst ones, or the worst."""
     tail: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the tasks that are the worst ones, for `mean_tail`."""
+    objectives: Annotated[list[Literal["quality", "compute", "robustness"]], Field(min_length=1)] = ["quality"]
+    """What is minimised, `quality` first: the score; the share of the budget after which a training is as good as the
+    reference at its end, as a mean logarithm; the score on tasks with corruption, `quality` being that of the others.
+    Several have a front of trials of which none is worse than another in all of them."""
     pruner: Literal["none", "asha", "hyperband", "median"] = "none"
     """Stop a candidate at an evaluation where its score is not among the best third of those seen there (`asha`;
     `hyperband`, in brackets of different patience), or is worse than their median (`median`, from the sixth trial)."""

@@ -92,7 +92,9 @@ class TrialRuns:
         path = save_schedule(schedule, trial_folder(self._folder, number) / "schedule.json")
         self._tracker.log_artifact(self._uid(number), path)
 
-    def close(self, number: int, verdict: Verdict, time_ms: int | None = None) -> None:
+    def close(
+        self, number: int, verdict: Verdict, time_ms: int | None = None, tags: Mapping[str, str] | None = None
+    ) -> None:
         """End the trial's run, at `time_ms` (Unix time) where that is not now; again does no harm."""
         metrics = {} if verdict.score is None else {"score": verdict.score}
         metrics |= {key: value for key in ("memory_mb", "gpu_memory_mb") if (value := getattr(verdict, key))}
@@ -100,8 +102,8 @@ class TrialRuns:
         self._tracker.end_trial(
             self._uid(number),
             status=status,
-            metrics=metrics | {"wall_s": verdict.wall_s},
-            tags={"metaopt.status": verdict.status, "metaopt.reason": verdict.reason},
+            metrics={**metrics, **verdict.objectives, "wall_s": verdict.wall_s},
+            tags={"metaopt.status": verdict.status, "metaopt.reason": verdict.reason, **(tags or {})},
             time_ms=time_ms,
         )
 

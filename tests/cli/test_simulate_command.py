@@ -25,7 +25,7 @@ def test_table_and_rows_of_each_repeat(past: Path, tmp_path: Path) -> None:
     out = tmp_path / "tables" / "simulated.csv"
     done = metaopt("simulate", past.parent / "study.yaml", "--from", past, "--repeats", 2, "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
-    for said in ("with random, 2 workers, 2 times", "best score", "of the workers' time", "rank correlation"):
+    for said in ("with random, 2 workers, 2 repeats", "best score", "of the workers' time", "rank correlation"):
         assert said in " ".join(done.stdout.split())
     assert {path: path.read_bytes() for path in past.rglob("*") if path.is_file()} == before
     with out.open(newline="") as file:
@@ -42,7 +42,7 @@ def test_other_sampler_pruner_and_cluster(past: Path) -> None:
     settings = ["--set", "search.sampler=tpe", "--set", "search.pruner=asha", "--set", "search.trials=20"]
     done = metaopt("simulate", past.parent / "study.yaml", "--from", past, *settings, "--workers", 8, "--repeats", 1)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "with tpe, pruner asha, 8 workers, 1 times" in done.stdout
+    assert "with tpe, pruner asha, 8 workers, 1 repeat:" in done.stdout
 
 
 def test_what_cannot_be_simulated_is_refused(past: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from metaopt.search.study import load_study, names_of_studies
 
 
 def test_each_can_be_run_by_its_name() -> None:
-    assert {"smoke", "transfer_static", "init_characters"} <= set(names_of_studies())
+    assert {"smoke", "transfer_static", "init_characters", "robust"} <= set(names_of_studies())
     assert [load_any_study(name).name for name in names_of_studies()] == names_of_studies()
 
 
