@@ -217,6 +217,14 @@ def print_next(console: Console, folder: Path, study: Study, again: str, model_u
     """Where things are, and what to type next; `again` as of `search_command`."""
     schedule = folder / SCHEDULE
     train = train_command(study.spec.tasks[-1], schedule)
+    if len(study.objectives) > 1:
+        console.print(
+            f"\n{folder}/front.png           the front of the objectives; all of its schedules: "
+            f"{typed('export', '--study', folder, '--front', '--out', 'front')}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     console.print(
         f"""
 {folder}/samples.png         samples, reference against best

@@ -21,9 +21,11 @@ OBJECTIVES = ["quality", "compute", "robustness"]
 
 def study_of() -> dict[str, Any]:
     clean = {"data": "digits", "budget": 60, "n_samples": 100, "width": 12}
+    rates = {"low": 1e-4, "high": 1e-2}  # where some are better than the reference
     return tiny_study(
         tasks=[clean, clean | {"name": "damaged", "corruption": {"noise": 0.5}}],
         evaluations=4,
+        schedule={"family": "power_decay", "ranges": {"lr_g": rates, "lr_d": rates}},
         search={"trials": N_TRIALS, "seed": 2, "sampler": "nsga2", "objectives": OBJECTIVES},
     )
 
@@ -91,6 +93,7 @@ def test_export_hands_out_the_best_any_or_the_whole_front(finished: Path, tmp_pa
     done = metaopt("export", "--study", finished, "--out", tmp_path / "best.json")
     assert done.returncode == 0, done.stderr
     assert load_schedule(tmp_path / "best.json").provenance["trial"] == best.number
+    assert len(front) > 1, "the other numbers of a front of one would not be said"
     others = ", ".join(str(number) for number in sorted(front - {best.number}))
     assert f"trials {others};" in done.stdout
     done = metaopt("export", "--study", finished, "--front", "--out", tmp_path / "front")

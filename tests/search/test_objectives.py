@@ -26,11 +26,13 @@ from metaopt.tracking import NullTracker
 CLEAN = {"data": "digits", "budget": 80, "n_samples": 100, "width": 12}
 DAMAGED = CLEAN | {"name": "damaged", "corruption": {"noise": 0.5}}
 ALL = ["quality", "compute", "robustness"]
+FAST = {"family": "power_decay", "ranges": {name: {"low": 1e-4, "high": 1e-2} for name in ("lr_g", "lr_d")}}
+"""Where some are better than the reference."""
 
 
 def content(objectives: Sequence[str] = ALL, **changes: Any) -> dict[str, Any]:
-    search = {"trials": 8, "seed": 1, "sampler": "random", "objectives": list(objectives)} | changes.pop("search", {})
-    return tiny_study(**{"tasks": [CLEAN, DAMAGED], "evaluations": 4} | changes, search=search)
+    search = {"trials": 12, "seed": 1, "sampler": "random", "objectives": list(objectives)} | changes.pop("search", {})
+    return tiny_study(**{"tasks": [CLEAN, DAMAGED], "evaluations": 4, "schedule": FAST} | changes, search=search)
 
 
 def study_in(folder: Path, objectives: Sequence[str] = ALL, **changes: Any) -> Study:
@@ -68,7 +70,7 @@ def test_each_objective_is_what_it_says(searched: tuple[Path, list[TrialRow]]) -
         assert row.verdict.score == row.verdict.objectives["quality"] == row.verdict.scores[-1]
         sooner = any(row.verdict.fids[task] < reference.fids[task] for task in reference.fids)
         assert row.verdict.objectives["compute"] < 0 if sooner else row.verdict.objectives["compute"] <= 0
-    assert min(row.verdict.objectives["compute"] for row in rows if row.verdict) < math.log(0.5)
+    assert min(row.verdict.objectives["compute"] for row in rows if row.verdict) < -0.1
 
 
 def test_optuna_minimises_all_of_them(searched: tuple[Path, list[TrialRow]]) -> None:
