@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metaopt.cli.options import Overrides, StudySource
+from metaopt.cli.options import AllowImport, Overrides, StudySource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,7 @@ def simulate(
     study: StudySource,
     from_: Annotated[str, typer.Option("--from", help="A finished study: its name under runs/, or its folder.")],
     set_: Overrides = None,
+    allow_import: AllowImport = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at once. [default: `search.workers`]")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Simulated searches, with one seed after the other.")] = 5,
     out: Annotated[Path | None, typer.Option(help="CSV file to write, one row a trial.")] = None,
@@ -43,13 +44,13 @@ def simulate(
     from metaopt.search.study import Study
     from metaopt.search.surrogate import Surrogate
 
-    loaded, folder = load_any_study(study, set_ or []), study_folder(from_)
+    loaded, folder = load_any_study(study, set_ or [], allow_import=allow_import), study_folder(from_)
     if not isinstance(loaded, Study):
         raise ConfigError(f"Study {loaded.name!r} must search for schedules, but searches for starts.")
     at_once = workers or loaded.spec.search.workers
     if at_once == "auto":
         raise ConfigError("`--workers` must say how many trials run at once, as `search.workers` is auto.")
-    past = read_past_study(folder)
+    past = read_past_study(folder, allow_import=allow_import)
     check_same(loaded, past, folder)
     surrogate, console = Surrogate(past), Console()
     first = loaded.spec.search.seed

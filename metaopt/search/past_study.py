@@ -12,6 +12,7 @@ from metaopt.meta import TrainingCurve
 from metaopt.meta.reference import Recorded, find
 from metaopt.search.export import study_in
 from metaopt.search.folder import Manifest, references, trial_uid
+from metaopt.search.named_code import refuse_code
 from metaopt.search.optuna_space import TrialRow, Verdict, read_rows
 from metaopt.search.study import Study, study_from
 from metaopt.search.trainings import Trainings
@@ -46,16 +47,19 @@ class PastStudy:
     """Of the reference, by number of the training, from one evaluation to the next."""
 
 
-def read_past_study(folder: Path) -> PastStudy:
+def read_past_study(folder: Path, *, allow_import: bool = False) -> PastStudy:
     """The records in `folder`.
 
     Raises:
-        ConfigError: no study of schedules there, or its reference has not been trained to its end.
+        ConfigError: no study of schedules there, or its reference has not been trained to its end, or it names code,
+            unless `allow_import`.
         ArtifactError, StorageError: its records cannot be read.
     """
     manifest = study_in(folder)
     if manifest.learns_starts:
         raise ConfigError(f"Study {manifest.name!r} in {folder} must search for schedules, but searches for starts.")
+    if not allow_import:
+        refuse_code(manifest.spec, {}, str(folder))
     study = _study(manifest, folder)
     trainings = Trainings(tasks=study.tasks, seeds=study.spec.seeds, horizons=tuple(study.spec.search.horizons))
     rows = read_rows(folder, manifest.name)

@@ -1,6 +1,8 @@
 """`metaopt simulate` as a user types it."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,17 @@ def test_other_sampler_pruner_and_cluster(past: Path) -> None:
     done = metaopt("simulate", past.parent / "study.yaml", "--from", past, *settings, "--workers", 8, "--repeats", 1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "with tpe, pruner asha, 8 workers, 1 repeat:" in done.stdout
+
+
+def test_code_that_a_past_study_names_is_not_run(past: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "past"
+    shutil.copytree(past, copied)
+    manifest = json.loads((copied / "study.json").read_text())
+    manifest["spec"]["tasks"][0]["network"] = "harm.py:pair"
+    (copied / "study.json").write_text(json.dumps(manifest))
+    refused = metaopt("simulate", past.parent / "study.yaml", "--from", copied)
+    assert refused.returncode == 2
+    assert "names code, 'harm.py:pair'" in refused.stderr
 
 
 def test_what_cannot_be_simulated_is_refused(past: Path, tmp_path: Path) -> None:
