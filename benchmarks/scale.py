@@ -112,7 +112,8 @@ def run_stock(n: int, folder: Path) -> Measured:
     out, result = folder / "stock", folder / "stock.json"
     out.mkdir()
     code = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); from overhead import run_stock; from pathlib import Path; "
+        "import json, os, sys; sys.path.insert(0, sys.argv[1]); os.environ['PYTHONPATH'] = sys.argv[1]; "
+        "from pathlib import Path; from overhead import run_stock; "
         f"found = run_stock({n}, Path(sys.argv[2]), {ITERATIONS}, {N_SAMPLES}); "
         "Path(sys.argv[3]).write_text(json.dumps(found.training_s))"
     )

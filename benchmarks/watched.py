@@ -73,7 +73,7 @@ def watched(command: Sequence[object], log: Path) -> Watched:
     """Run a command to its end and look at it twice a second; its output goes to `log`.
 
     Raises:
-        CalledProcessError: it failed; with the end of what it said.
+        CalledProcessError: it failed; the end of what it said is printed.
     """
     looks: list[Look] = []
     ended = threading.Event()
@@ -87,7 +87,8 @@ def watched(command: Sequence[object], log: Path) -> Watched:
     ended.set()
     watcher.join()
     if code:
-        raise subprocess.CalledProcessError(code, [*map(str, command)], output=log.read_bytes()[-4000:])
+        print(log.read_text(encoding="utf-8", errors="replace")[-4000:])
+        raise subprocess.CalledProcessError(code, [*map(str, command)])
     return Watched(wall_s=wall_s, looks=looks)
 
 
