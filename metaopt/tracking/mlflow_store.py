@@ -26,6 +26,9 @@ MAX_KEY, MAX_PARAM, MAX_TAG = 250, 6_000, 8_000
 _PAGE = 1_000
 _REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"})
 
+_LOCKED, _BUSY = "database is locked", "another process is writing to it"
+"""What SQLite says, and what a user is told."""
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -50,7 +53,8 @@ class MlflowSink:
             try:
                 runs = self._connected()
             except Exception as error:
-                raise NotReadyError(str(error)) from error
+                locked = _LOCKED in str(error)
+                raise NotReadyError(_BUSY if locked else str(error)) from error
             try:
                 runs.store(event)
             except Exception as error:
@@ -215,6 +219,8 @@ def _judged(error: Exception) -> Exception:
     """Tell apart, as `Sink` asks, what MLflow refuses, what it cannot do now, and what may be either."""
     from mlflow.exceptions import MlflowException, RestException
 
+    if _LOCKED in str(error):
+        return NotReadyError(_BUSY)
     if isinstance(error, MlflowException):
         if error.error_code in _REFUSALS:
             return RefusedError(str(error))
