@@ -16,11 +16,11 @@ _ROUNDING = 1e-9
 def _piece(i: int) -> tuple[Parameter, ...]:
     """Where the i-th piece begins, and its controls; left out, it is never in force."""
     begins = number(f"from_{i}", 0.0, 1.0, 1.0, f"progress at which piece {i} begins; 1: never", neutral=1.0)
-    own = (lr(f"lr_g_{i}", "G"), lr(f"lr_d_{i}", "D"), ratio(f"update_ratio_{i}"))
-    return tuple(
-        replace(parameter, neutral=parameter.default, optional=True, meaning=f"{parameter.meaning}, in piece {i}")
-        for parameter in own
-    ) + (replace(begins, optional=True),)
+    own = [
+        replace(parameter, neutral=parameter.default, meaning=f"{parameter.meaning}, in piece {i}")
+        for parameter in (lr(f"lr_g_{i}", "G"), lr(f"lr_d_{i}", "D"), ratio(f"update_ratio_{i}"))
+    ]
+    return tuple(replace(parameter, optional=True) for parameter in (*own, begins))
 
 
 LATER_PIECES = tuple(parameter for i in range(1, PIECES) for parameter in _piece(i))

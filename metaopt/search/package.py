@@ -11,7 +11,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,19 @@ from metaopt.errors import ConfigError, StorageError
 from metaopt.gan import DATASETS
 from metaopt.gan.datasets import file_source
 from metaopt.gan.image_folder import image_files
+from metaopt.search.export import study_in
+from metaopt.search.folder import MANIFEST, study_folder
 from metaopt.search.initialisation_study import AnyStudy, load_any_study
+from metaopt.search.optuna_space import JOURNAL
 from metaopt.search.packed_data import DATA, digest_of, place_of
 from metaopt.search.study import Study
 from metaopt.user_code import imported_module, is_import_path
+from metaopt.whole_file import write_whole
 
 STUDY = "study.yaml"
 MAX_BYTES = 200 * 2**20
 """Ray's control store, which hands the folder on, refuses half a gigabyte."""
-_SCHEDULES = "schedules"
+_SCHEDULES, _STUDIES = "schedules", "studies"
 _WEIGHTS = "inception:"
 _OURS = "metaopt"
 
@@ -72,6 +76,8 @@ class _Packing:
     folder: Path
     files: dict[str, Path] = field(default_factory=dict)
     """Path in the folder -> file that goes there."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """Path in the folder -> what is written there."""
     elsewhere: dict[str, None] = field(default_factory=dict)
 
     def content(self, study: AnyStudy) -> dict[str, Any]:
@@ -83,6 +89,7 @@ class _Packing:
                 **{"data": self._data, "foreign_data": self._data},
                 **{"network": self._code, "features": self._features},
                 **{"start": self._schedule, "reference": self._schedule, "baselines": self._schedule},
+                "first": self._record,
             },
         )
         if isinstance(study, Study):
@@ -98,6 +105,8 @@ class _Packing:
         for name, file in self.files.items():
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, self.folder / name)
+        for name, text in self.texts.items():
+            write_whole(self.folder / name, text)
 
     def _data(self, spec: str) -> str:
         if spec in DATASETS:
@@ -127,6 +136,16 @@ class _Packing:
             imported_module(spec, what="what is to be sent,")
             self.files.update(_own_code(spec.partition(":")[0].partition(".")[0]))
         return spec
+
+    def _record(self, spec: str) -> str:
+        """Of another study, what its trials are read from; where its numbers go stays here."""
+        folder = study_folder(spec)
+        name = f"{_STUDIES}/{digest_of({'': folder / JOURNAL})}"
+        manifest = study_in(folder)
+        shown = replace(manifest, tracking_uri=None, spec={**manifest.spec, "tracking": {"uri": None}})
+        self.files[f"{name}/{JOURNAL}"] = folder / JOURNAL
+        self.texts[f"{name}/{MANIFEST}"] = json.dumps(asdict(shown))
+        return name
 
     def _schedule(self, spec: str) -> str:
         if not spec.endswith(".json"):

@@ -15,6 +15,7 @@ from ray import tune
 
 from metaopt.errors import ConfigError
 from metaopt.meta.maml.meta_run import MetaRun
+from metaopt.search.interval import IntervalRun
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.packing import Share
 from metaopt.search.problems import AnyRecord, Problem, begun
@@ -90,6 +91,7 @@ class TrainJob(tune.Trainable):
         self._cohort: Cohort[AnyRecord] | None = None
         if self._plan.share.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+        self._interval: IntervalRun | None = None
         return True
 
     def step(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class TrainJob(tune.Trainable):
             return {REFUSAL: self._refusal, tune.result.DONE: True}
         try:
             with _ended_after(self._plan.limit_s):
-                return self._advance()
+                return self._advance_interval() if self._job.kind == "interval" else self._advance()
         except Exception:  # the process is sound, and the driver has a use for the traceback
             return {ERROR: traceback.format_exc(), tune.result.DONE: True}
 
@@ -122,6 +124,13 @@ class TrainJob(tune.Trainable):
         if over:
             self._cohort = None
         return {SLICE: part, tune.result.DONE: over and not self._stages}
+
+    def _advance_interval(self) -> dict[str, Any]:
+        if self._interval is None:
+            plan = self._plan
+            self._interval = IntervalRun(self._job, plan.tasks, plan.seeds, plan.share.device, plan.evaluations)
+        part = self._interval.advance()
+        return {SLICE: part, tune.result.DONE: self._interval.over}
 
     def _begun(self, indices: Sequence[int]) -> Cohort[AnyRecord]:
         plan, job = self._plan, self._job

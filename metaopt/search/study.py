@@ -62,6 +62,8 @@ class Study:
     """The reference schedule and the baselines: trials 0, 1, ..."""
     validation: tuple[Task, ...] = ()
     """Tasks on which the winner is chosen."""
+    members: tuple[Mapping[str, float], ...] = ()
+    """With what the first members of a population begin, where another study has found it."""
 
     @property
     def name(self) -> str:
@@ -90,9 +92,13 @@ class Study:
         left_out["search"] |= {  # younger than studies that are known by their key
             *(["pruner"] if search.pruner == "none" else []),
             *(["horizons"] if search.horizons == [1.0] else []),
+            *(["population"] if search.population is None else []),
         }
         spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
         without_younger(spec)
+        if search.population is not None:  # whose members are decided on together, and a folder counts by what it holds
+            spec["search"]["population"]["first"] = [dict(params) for params in self.members]
+            spec["search"]["trials"] = search.trials
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -234,8 +240,28 @@ def study_from(document: Document, where: Mapping[yaml_file.Path, str], name: st
             f"{at('search', 'trials')}: `search.trials` must be at least the {len(first)} reference schedules, "
             f"but got {spec.search.trials}."
         )
-    validation = _validation(spec, tasks, at)
-    return Study(spec=spec, tasks=tasks, family=family, space=space, first=tuple(first), validation=validation)
+    return Study(
+        spec=spec,
+        tasks=tasks,
+        family=family,
+        space=space,
+        first=tuple(first),
+        validation=_validation(spec, tasks, at),
+        members=_members(spec, space, first, at),
+    )
+
+
+def _members(
+    spec: StudySpec, space: Mapping[str, Range], first: Sequence[FirstTrial], at: Callable[..., str]
+) -> tuple[Mapping[str, float], ...]:
+    """What the first members of a population begin with; none where there is no population."""
+    if spec.search.population is None:
+        return ()
+    from metaopt.search.first_population import check_population, first_population  # which read records of studies
+
+    check_population(spec, len(first), at)
+    with Located(at("search", "population", "first")):
+        return first_population(spec, space, [one.params for one in first])
 
 
 def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[..., str]) -> None:

@@ -4,4 +4,13 @@ from metaopt.training.checkpoint import load_training, pack_training, save_train
 from metaopt.training.records import Outcome, Record
 from metaopt.training.training import Training, train
 
-__all__ = ["Outcome", "Record", "Training", "load_training", "pack_training", "save_training", "train", "unpack_training"]
+__all__ = [
+    "Outcome",
+    "Record",
+    "Training",
+    "load_training",
+    "pack_training",
+    "save_training",
+    "train",
+    "unpack_training",
+]
