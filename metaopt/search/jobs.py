@@ -18,9 +18,12 @@ class Saved(dict[int, bytes]):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Something for a worker: one reference training, a candidate on all tasks and seeds, or an interval of one."""
+    """Something for a worker: one reference training, a candidate on all tasks and seeds, or an interval of one.
 
-    kind: Literal["reference", "candidate", "interval"]
+    Or to wait, where others must come to an end first: Tune would end the worker's process, and start another later.
+    """
+
+    kind: Literal["reference", "candidate", "interval", "wait"]
     family: str
     params: Mapping[str, Any]
     number: int = -1

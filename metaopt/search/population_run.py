@@ -70,6 +70,16 @@ class PopulationRun:
                 )
         return None
 
+    @property
+    def has_work(self) -> bool:
+        """Whether an interval waits for a worker."""
+        return any(at not in self._working for at in self._missing())
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there will be intervals that are not known yet."""
+        return bool(self._alive) and len(self._past) + 1 < self._n
+
     def keep(self, job: Job, part: Slice) -> None:
         """Keep what an interval has brought."""
         at = job.number, job.evaluation

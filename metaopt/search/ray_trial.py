@@ -25,6 +25,7 @@ from metaopt.training.cohort import Cohort
 from metaopt.training.footprint import gpu_peak_mb, peak_memory_mb
 
 JOB, SLICE, ERROR, REFUSAL = "job", "slice", "error", "refusal"
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,8 @@ class TrainJob(tune.Trainable):
         if self._refusal:
             return {REFUSAL: self._refusal, tune.result.DONE: True}
         try:
+            if self._job.kind == "wait":
+                return self._waited()
             with _ended_after(self._plan.limit_s):
                 return self._advance_interval() if self._job.kind == "interval" else self._advance()
         except Exception:  # the process is sound, and the driver has a use for the traceback
@@ -124,6 +127,13 @@ class TrainJob(tune.Trainable):
         if over:
             self._cohort = None
         return {SLICE: part, tune.result.DONE: over and not self._stages}
+
+    def _waited(self) -> dict[str, Any]:
+        """After a pause that grows with the time already waited; the driver ends it."""
+        pause_s = min(_SHORTEST_WAIT_S + self._wall_s / 5, _LONGEST_WAIT_S)
+        time.sleep(pause_s)
+        self._wall_s += pause_s
+        return {SLICE: Slice(records={}, wall_s=self._wall_s)}
 
     def _advance_interval(self) -> dict[str, Any]:
         if self._interval is None:

@@ -162,14 +162,28 @@ class Session:
         return proposal
 
     def _next_interval(self, population: PopulationRun) -> Job | None:
-        """What a member trains next, once all that an evaluation decides is decided."""
+        """What a member trains next, or to wait for those who train, where there will be more to do."""
+        self._settle(population)
+        job = population.next_job()
+        if job is None and population.goes_on and any(one.job.kind != "wait" for one in self._running.values()):
+            return Job(kind="wait", family="", params={})
+        return job
+
+    def _settle(self, population: PopulationRun) -> None:
+        """Take the decisions for which all is there, and give the members at their end their scores."""
         population.join(self.rows())
-        if len(self._reference) == len(self.trainings):
-            ended = population.settle({i: recorded.records for i, recorded in self._reference.items()})
-            self._unscored += [_Ended(number=number, records=population.records(number)) for number in ended]
-            self._score_what_can_be()
+        if len(self._reference) < len(self.trainings):
+            return
+        ended = population.settle({i: recorded.records for i, recorded in self._reference.items()})
+        self._unscored += [_Ended(number=number, records=population.records(number)) for number in ended]
+        self._score_what_can_be()
+        if ended:
             population.join(self.rows())
-        return population.next_job()
+
+    def _waits(self, population: PopulationRun) -> bool:
+        """Whether there is still nothing for a worker that waits."""
+        self._settle(population)
+        return not self._again and not population.has_work and population.goes_on
 
     def _is_reference(self, proposal: Proposal) -> bool:
         return dict(proposal.params) == dict(self.study.reference.params)
@@ -187,7 +201,7 @@ class Session:
             running.records.setdefault(i, []).extend(records)
         for i, grid in part.grids.items():
             running.grids.setdefault(i, []).append(grid)
-        if job.kind != "reference":
+        if job.kind in ("candidate", "interval"):
             self._runs.log(job.number, part.records)
             for i, grid in part.grids.items():
                 self._runs.keep_grid(job.number, i, job.evaluation or len(running.grids[i]), grid)
@@ -201,6 +215,8 @@ class Session:
         """
         running = self._running[job_id]
         job, before = running.job, running.records
+        if job.kind == "wait" and self.population is not None:
+            return not self._waits(self.population)
         if job.kind != "candidate":
             return False
         records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
@@ -225,8 +241,8 @@ class Session:
 
     @property
     def stops_early(self) -> bool:
-        """Whether a candidate may be stopped before its end."""
-        return self._racing or self.proposals.prunes or self._until < math.inf
+        """Whether a job may be stopped before its end."""
+        return self._racing or self.proposals.prunes or self.population is not None or self._until < math.inf
 
     @property
     def _racing(self) -> bool:
@@ -264,10 +280,10 @@ class Session:
                 save_initialisation(starts[job.training], self._reference_start(job.training))
             self._keep_reference(job.training, running.records[job.training], running.grids.get(job.training, []))
             return
-        if error is not None:
+        if error is not None and job.kind != "wait":
             self._tell(job.number, Verdict(status="error", reason=error, wall_s=running.wall_s))
             return
-        if job.kind == "interval":
+        if job.kind != "candidate":
             return
         ended = _Ended(
             number=job.number,
@@ -291,6 +307,9 @@ class Session:
 
         One whose node has gone is handed out as often as that happens; one that found no memory, with a larger share.
         """
+        if self._running[job_id].job.kind == "wait":
+            del self._running[job_id]
+            return
         job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
         if limit is not None and time.monotonic() - self._running[job_id].heard >= limit:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
