@@ -17,6 +17,8 @@ class _Verdict(Protocol):
     def fids(self) -> Any: ...
     @property
     def wall_s(self) -> float: ...
+    @property
+    def intervals(self) -> Any: ...
 
 
 class _Trial(Protocol):
@@ -34,7 +36,8 @@ def leaderboard(trials: Iterable[_Trial]) -> pd.DataFrame:
     """One row a trial: those that count by their score, best first, then the others by how they ended.
 
     Columns: `trial`, `status`, `score` (ln FID / reference FID; lower is better), `schedule` (the published
-    rule that the trial is, or empty), `FID <training>` and one a parameter.
+    rule that the trial is, or empty), `FID <training>` and one a parameter; of a member of a population, the parameters
+    are those that it began with, and `lineage` says which trials have trained what it is.
     """
     frame = pd.DataFrame([_row(trial) for trial in trials])
     if frame.empty:
@@ -59,4 +62,6 @@ def _row(trial: _Trial) -> dict[str, Any]:
     if verdict:
         row |= {f"FID {label}": fid for label, fid in verdict.fids.items()}
         row["wall_s"] = verdict.wall_s
+        if verdict.intervals:
+            row["lineage"] = " ".join(str(one["trial"]) for one in verdict.intervals)
     return row | dict(trial.params)

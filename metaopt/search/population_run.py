@@ -113,7 +113,7 @@ class PopulationRun:
         return self._records(self._lineage(number, self._n))
 
     def history(self, number: int) -> dict[str, Any]:
-        """What a verdict tells of a member: `intervals`, `copied`, and `wall_s`, of what it has trained itself."""
+        """What a verdict tells of a member: `intervals` and `copied`; time and memory of what it has trained itself."""
         own = [done for k in range(1, self._n + 1) if (done := self._find(number, k))]
         copies = {
             str(k): step.source
@@ -124,6 +124,8 @@ class PopulationRun:
             "intervals": [asdict(one) for one in self._lineage(number, self._n)],
             "copied": copies,
             "wall_s": sum(done.wall_s for done in own),
+            "memory_mb": max((done.memory_mb for done in own), default=0.0),
+            "gpu_memory_mb": max((done.gpu_memory_mb for done in own), default=0.0),
         }
 
     def notes(self, number: int) -> str:

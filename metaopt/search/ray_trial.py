@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -116,17 +116,10 @@ class TrainJob(tune.Trainable):
         self._wall_s += time.perf_counter() - started
         over = self._cohort.over
         starts = {i: run.initialisation() for i, run in self._learning.items() if over and run.healthy}
-        part = Slice(
-            records=records,
-            grids=self._cohort.grids(),
-            starts=starts,
-            wall_s=self._wall_s,
-            memory_mb=peak_memory_mb(),
-            gpu_memory_mb=gpu_peak_mb("cuda") if self._plan.share.device == "cuda" else 0.0,
-        )
+        part = Slice(records=records, grids=self._cohort.grids(), starts=starts, wall_s=self._wall_s)
         if over:
             self._cohort = None
-        return {SLICE: part, tune.result.DONE: over and not self._stages}
+        return {SLICE: self._measured(part), tune.result.DONE: over and not self._stages}
 
     def _waited(self) -> dict[str, Any]:
         """After a pause that grows with the time already waited; the driver ends it."""
@@ -139,8 +132,12 @@ class TrainJob(tune.Trainable):
         if self._interval is None:
             plan = self._plan
             self._interval = IntervalRun(self._job, plan.tasks, plan.seeds, plan.share.device, plan.evaluations)
-        part = self._interval.advance()
-        return {SLICE: part, tune.result.DONE: self._interval.over}
+        return {SLICE: self._measured(self._interval.advance()), tune.result.DONE: self._interval.over}
+
+    def _measured(self, part: Slice) -> Slice:
+        """With the most memory that was in use."""
+        gpu_mb = gpu_peak_mb("cuda") if self._plan.share.device == "cuda" else 0.0
+        return replace(part, memory_mb=peak_memory_mb(), gpu_memory_mb=gpu_mb)
 
     def _begun(self, indices: Sequence[int]) -> Cohort[AnyRecord]:
         plan, job = self._plan, self._job
