@@ -39,7 +39,7 @@ _FIDS_SHOWN = 4
 
 
 def write_outputs(folder: Path, study: Study, rows: Sequence[TrialRow]) -> list[Path]:
-    """Leaderboard and a population's course as CSV, and pictures of the best trial if any trial counts. Returns the files."""
+    """Leaderboard and a population's course as CSV, pictures of the best trial if any counts. Returns the files."""
     table = folder / "leaderboard.csv"
     leaderboard(rows).to_csv(table, index=False)
     tables = [table]

@@ -18,9 +18,9 @@ FAMILY = "constant"
 """Whose parameters may change in the middle of a training, and stay within it."""
 
 
-def check_population(spec: StudySpec, n_published: int, at: Callable[..., str]) -> None:
+def check_population(spec: StudySpec, at: Callable[..., str]) -> None:
     """ConfigError where a study has a population that could not be run; `at` gives the place of a key."""
-    search = spec.search
+    search, n_published = spec.search, 1 + len(spec.baselines)
 
     def refuse(key: str, rule: str) -> None:
         raise ConfigError(f"{at('search', key)}: {rule}")

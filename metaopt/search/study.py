@@ -257,9 +257,8 @@ def _members(
     """What the first members of a population begin with; none where there is no population."""
     if spec.search.population is None:
         return ()
-    from metaopt.search.first_population import check_population, first_population  # which read records of studies
+    from metaopt.search.first_population import first_population  # which reads records of studies
 
-    check_population(spec, len(first), at)
     with Located(at("search", "population", "first")):
         return first_population(spec, space, [one.params for one in first])
 
@@ -267,6 +266,10 @@ def _members(
 def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[..., str]) -> None:
     if all(where.low == where.high for where in space.values()):
         raise ConfigError(f"{at('schedule')}: at least one parameter must have a range to search, but all are held.")
+    if spec.search.population is not None:
+        from metaopt.search.first_population import check_population
+
+        check_population(spec, at)
     _check_horizons(spec, at("search", "horizons"))
     if spec.search.pruner != "none":
         _check_pruner(spec, at)
