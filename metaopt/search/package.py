@@ -11,7 +11,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,12 @@ from metaopt.errors import ConfigError, StorageError
 from metaopt.gan import DATASETS
 from metaopt.gan.datasets import file_source
 from metaopt.gan.image_folder import image_files
-from metaopt.search.export import study_in
 from metaopt.search.folder import MANIFEST, study_folder
 from metaopt.search.initialisation_study import AnyStudy, load_any_study
 from metaopt.search.optuna_space import JOURNAL
 from metaopt.search.packed_data import DATA, digest_of, place_of
 from metaopt.search.study import Study
 from metaopt.user_code import imported_module, is_import_path
-from metaopt.whole_file import write_whole
 
 STUDY = "study.yaml"
 MAX_BYTES = 200 * 2**20
@@ -76,8 +74,6 @@ class _Packing:
     folder: Path
     files: dict[str, Path] = field(default_factory=dict)
     """Path in the folder -> file that goes there."""
-    texts: dict[str, str] = field(default_factory=dict)
-    """Path in the folder -> what is written there."""
     elsewhere: dict[str, None] = field(default_factory=dict)
 
     def content(self, study: AnyStudy) -> dict[str, Any]:
@@ -105,8 +101,6 @@ class _Packing:
         for name, file in self.files.items():
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, self.folder / name)
-        for name, text in self.texts.items():
-            write_whole(self.folder / name, text)
 
     def _data(self, spec: str) -> str:
         if spec in DATASETS:
@@ -138,13 +132,11 @@ class _Packing:
         return spec
 
     def _record(self, spec: str) -> str:
-        """Of another study, what its trials are read from; where its numbers go stays here."""
+        """Of another study, what its trials are read from."""
         folder = study_folder(spec)
-        name = f"{_STUDIES}/{digest_of({'': folder / JOURNAL})}"
-        manifest = study_in(folder)
-        shown = replace(manifest, tracking_uri=None, spec={**manifest.spec, "tracking": {"uri": None}})
-        self.files[f"{name}/{JOURNAL}"] = folder / JOURNAL
-        self.texts[f"{name}/{MANIFEST}"] = json.dumps(asdict(shown))
+        files = {name: folder / name for name in (MANIFEST, JOURNAL)}
+        name = f"{_STUDIES}/{digest_of(files)}"
+        self.files |= {f"{name}/{file}": path for file, path in files.items()}
         return name
 
     def _schedule(self, spec: str) -> str:
