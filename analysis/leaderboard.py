@@ -22,6 +22,8 @@ class _Verdict(Protocol):
     def wall_s(self) -> float: ...
     @property
     def objectives(self) -> Mapping[str, float]: ...
+    @property
+    def intervals(self) -> Any: ...
 
 
 class _Trial(Protocol):
@@ -40,7 +42,9 @@ def leaderboard(trials: Iterable[_Trial]) -> pd.DataFrame:
 
     Columns: `trial`, `status`, `score` (ln FID / reference FID; lower is better), `schedule` (the published
     rule that the trial is, or empty), `FID <training>` and one a parameter. Of a study with several objectives also
-    one each but the first, which is the score, and `front`: whether no trial that counts is better in all of them.
+    one each but the first, which is the score, and `front`: whether no trial that counts is better in all of them. Of a
+    member of a population, the parameters are those that it began with, and `lineage` says which trials have trained
+    what it is.
     """
     listed = list(trials)
     front = _front(listed)
@@ -79,4 +83,6 @@ def _row(trial: _Trial, front: Set[int]) -> dict[str, Any]:
     if verdict:
         row |= {f"FID {label}": fid for label, fid in verdict.fids.items()}
         row["wall_s"] = verdict.wall_s
+        if verdict.intervals:
+            row["lineage"] = " ".join(str(one["trial"]) for one in verdict.intervals)
     return row | dict(trial.params)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,7 @@ from metaopt.metrics import small_sample_warning
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.export import artifact, best_trial, front_of, mlflow_runs, study_in
 from metaopt.search.folder import grid_name, trial_folder, trial_uid
+from metaopt.search.generations import history
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.study import Study
 from metaopt.search.study_spec import TaskSpec
@@ -38,17 +40,21 @@ _FIDS_SHOWN = 4
 
 
 def write_outputs(folder: Path, study: Study, rows: Sequence[TrialRow]) -> list[Path]:
-    """Leaderboard as CSV, and pictures of the best trial if any trial counts. Returns the files."""
+    """Leaderboard and a population's course as CSV, pictures of the best trial if any counts. Returns the files."""
     table = folder / "leaderboard.csv"
     leaderboard(rows).to_csv(table, index=False)
+    tables = [table]
+    if found := history(folder, rows):
+        tables.append(folder / "population.csv")
+        pd.DataFrame(found).to_csv(tables[-1], index=False)
     best = best_trial(folder, rows)
     if best is None:
-        return [table]
+        return tables
     several = len(study.objectives) > 1
     front = [draw_front(folder / "front.png", leaderboard(rows), study.objectives)] if several else []
     schedule = artifact(folder, study_in(folder), best, rows, {})
     return [
-        table,
+        *tables,
         draw_schedules(folder / "best_schedule.png", _schedules(study, schedule, best.number)),
         draw_samples(folder / "samples.png", _columns(folder, study, best), _labels(study)),
         *front,
@@ -177,8 +183,17 @@ def _varied(rows: Sequence[TrialRow]) -> set[str]:
 
 def _schedule(row: TrialRow, varied: set[str]) -> str:
     shown = {name: value for name, value in row.params.items() if name in varied}
-    params = " ".join(f"{name}={value if isinstance(value, str) else f'{value:.3g}'}" for name, value in shown.items())
+    params = " ".join(f"{name}={_values(row, name, value)}" for name, value in shown.items())
     return f"{row.name}: {params}" if row.name else params
+
+
+def _values(row: TrialRow, name: str, value: str | float) -> str:
+    """A parameter, one value after the other where it has changed."""
+    if isinstance(value, str):
+        return value
+    intervals = row.verdict.intervals if row.verdict else ()
+    values = [f"{one['params'][name]:.3g}" for one in intervals] or [f"{value:.3g}"]
+    return ">".join(after for before, after in zip(["", *values], values, strict=False) if before != after)
 
 
 AGAIN = "METAOPT_AGAIN"
@@ -235,12 +250,18 @@ Compare all trials in the browser:   {typed("ui", "--study", folder)}
 Train with the schedule:             {train}
 Look at it:                          {typed("show", schedule)}
 Load it through MLflow:              {model_uri or "not registered: the tracking store did not answer"}
-Search on:                           {again} --set search.trials={2 * study.spec.search.trials}
-Follow it in your own PyTorch loop:  see "Use the schedule" in README.md""",
+{_search_on(study, again)}Follow it in your own PyTorch loop:  see "Use the schedule" in README.md""",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
+
+
+def _search_on(study: Study, again: str) -> str:
+    """A line of its own; the members of a population are decided on together, so that none can be added."""
+    if study.spec.search.population is not None:
+        return ""
+    return f"Search on:                           {again} --set search.trials={2 * study.spec.search.trials}\n"
 
 
 def train_command(task: TaskSpec, schedule: Path) -> str:

@@ -29,6 +29,7 @@ class SearchProgress:
         self._seen: set[int] = set()
         self._before: int | None = None
         self._takes = ""
+        self._n_told = 0
 
     def __enter__(self) -> Self:
         if self._live:
@@ -58,6 +59,7 @@ class SearchProgress:
         if session.takes != self._takes:
             self._takes = session.takes
             self._console.print(f"a trial takes {session.takes}", highlight=False)
+        self._tell_news(session)
         rows = session.rows()
         done = [row for row in rows if row.verdict is not None]
         if self._before is None:
@@ -69,6 +71,13 @@ class SearchProgress:
                 self._console.print(_line(row, self._n_trials), highlight=False, markup=False, soft_wrap=True)
         if self._live:
             self._live.update(Text(self._status(session, rows, len(done))))
+
+    def _tell_news(self, session: Session) -> None:
+        """What a population has decided."""
+        news = [] if session.population is None else session.population.news
+        for line in news[self._n_told :]:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._n_told = len(news)
 
     def _status(self, session: Session, rows: list[TrialRow], n_done: int) -> str:
         elapsed_s = time.monotonic() - self._started

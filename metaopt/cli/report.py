@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,7 @@ def report(
     from metaopt.errors import StorageError
     from metaopt.search.export import export_trial, study_in, validation_of
     from metaopt.search.folder import study_folder
+    from metaopt.search.generations import history
     from metaopt.search.optuna_space import importances, read_rows
 
     folder = study_folder(study)
@@ -44,7 +45,8 @@ def report(
             *_trials(to, leaderboard(rows)),
             *_front(to, leaderboard(rows), manifest.spec["search"].get("objectives", [])),
             *_best(to, folder, best),
-            *_importances(to, importances(folder, manifest.name)),
+            *_population(to, history(folder, rows)),
+            *_importances(to, {} if manifest.spec["search"].get("population") else importances(folder, manifest.name)),
             *_validation(to, validation_of(folder, rows)),
         ]
         page = write_report(to / "report.html", f"Study {manifest.name}", sections)
@@ -99,6 +101,23 @@ def _best(to: Path, folder: Path, best: "ScheduleArtifact") -> Sequence["Section
     except (ArtifactError, FileNotFoundError):  # the search has not come to its end
         return sections
     return [*sections, Section(title="Samples", picture=to / "samples.png")] if drawn == number else sections
+
+
+def _population(to: Path, found: "list[dict[str, Any]]") -> Sequence["Section"]:
+    import pandas as pd
+
+    from metaopt.analysis.report import Section
+
+    if not found:
+        return []
+    table = pd.DataFrame(found)
+    table["copies"] = table["copies"].map(lambda source: "" if pd.isna(source) else f"trial {source:.0f}")
+    table.to_csv(to / "population.csv", index=False)
+    text = (
+        "Every member at every evaluation: its score there, the parameters until then, and the trial whose weights it "
+        "went on with, where that is not its own."
+    )
+    return [Section(title="The population", text=text, table=table)]
 
 
 def _importances(to: Path, found: dict[str, float]) -> Sequence["Section"]:

@@ -47,6 +47,8 @@ def simulate(
     loaded, folder = load_any_study(study, set_ or [], allow_import=allow_import), study_folder(from_)
     if not isinstance(loaded, Study):
         raise ConfigError(f"Study {loaded.name!r} must search for schedules, but searches for starts.")
+    if loaded.spec.search.population is not None:
+        raise ConfigError(f"Study {loaded.name!r} must have no population, whose members change their schedules.")
     at_once = workers or loaded.spec.search.workers
     if at_once == "auto":
         raise ConfigError("`--workers` must say how many trials run at once, as `search.workers` is auto.")

@@ -177,6 +177,11 @@ class ScheduleController:
         self.signals = replace(self.signals, kid_tests=self.signals.kid_tests + 1, kid_p=float(p))
         self._follow()
 
+    def switch_to(self, schedule: Schedule) -> None:
+        """Follow another schedule from its beginning; what it says at this moment holds for the next update."""
+        self.schedule, self._state = schedule, schedule.init()
+        self._follow()
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as plain numbers; loads with ``torch.load(weights_only=True)`` or from JSON."""
         self._gather()

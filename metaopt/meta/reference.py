@@ -72,7 +72,7 @@ def _read(path: Path) -> Recorded | None:
         if check is not None and check != _digest(content):  # older files have none
             return None
         return Recorded(
-            records=tuple(_record(item) for item in content["records"]),
+            records=tuple(record_from(item) for item in content["records"]),
             grids=tuple(bytes.fromhex(grid) for grid in content["grids"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -86,8 +86,8 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _record(item: dict[str, Any]) -> Record | MetaRecord:
-    """Of a training, or of learning a start, which alone has an outer gradient."""
+def record_from(item: dict[str, Any]) -> Record | MetaRecord:
+    """What its `as_dict` gave; of a training, or of learning a start, which alone has an outer gradient."""
     kind: Any = MetaRecord if "gradient_norm" in item else Record
     ended = item["outcome"]
     found: Record | MetaRecord = kind(**item | {"outcome": None if ended is None else Outcome(ended)})

@@ -15,6 +15,7 @@ from metaopt.schedules.kid_halving import KidHalving
 from metaopt.schedules.open_loop import OpenLoop
 from metaopt.schedules.parameter import Parameter, lr, number, ratio
 from metaopt.schedules.policy import LOG_LR_BOUNDS
+from metaopt.schedules.steps import LATER_PIECES, PIECES, steps
 from metaopt.schedules.types import MAX_LR, Controls, Schedule
 
 
@@ -163,6 +164,14 @@ FAMILIES: Mapping[str, Family] = {
         constants=lambda c: {f"{name}_{i}": x for i in range(KNOTS) for name, x in _controls(c).items()},
         closed_loop=False,
         source="each control through 3 knots at progress 0, 1/2 and 1, linear in log space between them",
+    ),
+    "steps": Family(
+        name="steps",
+        parameters=(*RATES, *LATER_PIECES),
+        build=steps,
+        extends="constant",
+        closed_loop=False,
+        source=f"each control piecewise constant, up to {PIECES} pieces (what a population's winner was trained with)",
     ),
     "gap_aware": Family(
         name="gap_aware",

@@ -13,6 +13,7 @@ from metaopt.meta.pareto import pareto_front
 from metaopt.schedules import ScheduleArtifact
 from metaopt.search.folder import START, Manifest, read_manifest, tracking_uri, trial_folder, trial_uid
 from metaopt.search.optuna_space import TrialRow, read_rows
+from metaopt.search.population import followed
 from metaopt.search.winner import REFERENCE, Validation, read_validation
 from metaopt.tracking import load_runs
 
@@ -145,9 +146,10 @@ def artifact(
     folder: Path, manifest: Manifest, row: TrialRow, rows: Sequence[TrialRow], runs: Mapping[str, str]
 ) -> ScheduleArtifact:
     """A trial as an artifact, with the scores of the published schedules beside it; `runs` as of `mlflow_runs`."""
+    family, params = followed(manifest.family, row.params, row.verdict.intervals if row.verdict else ())
     return ScheduleArtifact(
-        family=manifest.family,
-        params=row.params,
+        family=family,
+        params=params,
         ideal_d_loss=LOSSES[manifest.losses[0]].ideal_d_loss,
         budget=sum(manifest.budgets) / len(manifest.budgets),
         trained_on=tuple(manifest.tasks),

@@ -9,11 +9,21 @@ from metaopt.meta.maml.meta_run import MetaRecord
 from metaopt.training import Record
 
 
+class Saved(dict[int, bytes]):
+    """Trainings on their way, by index. Passed on and not copied, so that who is done with them can clear them."""
+
+    def __deepcopy__(self, memo: object) -> "Saved":
+        return self
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Something for a worker to train: one reference training, or a candidate on all tasks and seeds."""
+    """Something for a worker: one reference training, a candidate on all tasks and seeds, or an interval of one.
 
-    kind: Literal["reference", "candidate"]
+    Or to wait, where others must come to an end first: Tune would end the worker's process, and start another later.
+    """
+
+    kind: Literal["reference", "candidate", "interval", "wait"]
     family: str
     params: Mapping[str, Any]
     number: int = -1
@@ -22,6 +32,12 @@ class Job:
     """Which training, of a reference."""
     larger: bool = False
     """Whether it gets a larger share of its node, as it has run out of memory before."""
+    evaluation: int = 0
+    """Of an interval: the evaluation at which it ends; the one before begins it."""
+    since: int = 0
+    """Likewise: the evaluation at which `start` was saved; 0: from scratch."""
+    start: Saved = field(default_factory=Saved)
+    """Likewise: what its trainings go on from."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)  # Tune spells each out for a log that is not kept
@@ -40,3 +56,5 @@ class Slice:
     """The most host memory of the worker so far, in MiB; it may have had other jobs before."""
     gpu_memory_mb: float = 0.0
     """The most GPU memory of the job so far, in MiB."""
+    saved: Saved = field(default_factory=Saved)
+    """The trainings at the end of an interval, to go on from."""

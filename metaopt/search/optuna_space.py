@@ -69,6 +69,10 @@ class Verdict:
     """The most GPU memory that the trial has held, in MiB; other processes of the GPU are not in it."""
     objectives: Mapping[str, float] = field(default_factory=dict)
     """By name, where the study has several; the first is the score."""
+    intervals: Sequence[Mapping[str, Any]] = ()
+    """Of a member of a population: what it was trained with, and by which member; see `population.Interval`."""
+    copied: Mapping[str, int] = field(default_factory=dict)
+    """Likewise: evaluation -> trial that it copied there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +110,8 @@ class Proposals:
         )
         for first in study.first:
             self._study.enqueue_trial(dict(first.params), user_attrs={_NAME: first.schedule.name}, skip_if_exists=True)
+        for params in study.members if isinstance(study, Study) else ():
+            self._study.enqueue_trial(dict(params), skip_if_exists=True)
         self._orphans = list(self._trials(TrialState.RUNNING))
         self._n_asked = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
         """Trials handed out so far, by this driver and earlier ones."""
@@ -206,7 +212,9 @@ class Proposals:
     def _sampler(self, purpose: str) -> BaseSampler:
         search = self._study_spec.spec.search
         digest = hashlib.sha256(f"{search.seed}/{purpose}".encode()).digest()
-        return _SAMPLERS[search.sampler](self._study_spec, int.from_bytes(digest[:4], "big"))
+        alone = isinstance(self._study_spec, Study) and self._study_spec.spec.search.population is not None
+        sampler = "random" if alone else search.sampler
+        return _SAMPLERS[sampler](self._study_spec, int.from_bytes(digest[:4], "big"))
 
 
 def _cmaes(study: Study, seed: int) -> BaseSampler:

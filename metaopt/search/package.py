@@ -19,7 +19,9 @@ from metaopt.errors import ConfigError, StorageError
 from metaopt.gan import DATASETS
 from metaopt.gan.datasets import file_source
 from metaopt.gan.image_folder import image_files
+from metaopt.search.folder import MANIFEST, study_folder
 from metaopt.search.initialisation_study import AnyStudy, load_any_study
+from metaopt.search.optuna_space import JOURNAL
 from metaopt.search.packed_data import DATA, digest_of, place_of
 from metaopt.search.study import Study
 from metaopt.user_code import imported_module, is_import_path
@@ -27,7 +29,7 @@ from metaopt.user_code import imported_module, is_import_path
 STUDY = "study.yaml"
 MAX_BYTES = 200 * 2**20
 """Ray's control store, which hands the folder on, refuses half a gigabyte."""
-_SCHEDULES = "schedules"
+_SCHEDULES, _STUDIES = "schedules", "studies"
 _WEIGHTS = "inception:"
 _OURS = "metaopt"
 
@@ -83,6 +85,7 @@ class _Packing:
                 **{"data": self._data, "foreign_data": self._data},
                 **{"network": self._code, "features": self._features},
                 **{"start": self._schedule, "reference": self._schedule, "baselines": self._schedule},
+                "first": self._record,
             },
         )
         if isinstance(study, Study):
@@ -127,6 +130,14 @@ class _Packing:
             imported_module(spec, what="what is to be sent,")
             self.files.update(_own_code(spec.partition(":")[0].partition(".")[0]))
         return spec
+
+    def _record(self, spec: str) -> str:
+        """Of another study, what its trials are read from."""
+        folder = study_folder(spec)
+        files = {name: folder / name for name in (MANIFEST, JOURNAL)}
+        name = f"{_STUDIES}/{digest_of(files)}"
+        self.files |= {f"{name}/{file}": path for file, path in files.items()}
+        return name
 
     def _schedule(self, spec: str) -> str:
         if not spec.endswith(".json"):

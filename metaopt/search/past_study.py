@@ -61,6 +61,10 @@ def read_past_study(folder: Path, *, allow_import: bool = False) -> PastStudy:
     if not allow_import:
         refuse_code(manifest.spec, {}, str(folder))
     study = _study(manifest, folder)
+    if study.spec.search.population is not None:
+        raise ConfigError(
+            f"{folder}: schedules must have been kept to their end, but a population changes its members'."
+        )
     trainings = Trainings(tasks=study.tasks, seeds=study.spec.seeds, horizons=tuple(study.spec.search.horizons))
     rows = read_rows(folder, manifest.name)
     fids = spooled_curves(folder / "spool" / "events.jsonl", "fid")

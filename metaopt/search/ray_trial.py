@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -15,6 +15,7 @@ from ray import tune
 
 from metaopt.errors import ConfigError
 from metaopt.meta.maml.meta_run import MetaRun
+from metaopt.search.interval import IntervalRun
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.packing import Share
 from metaopt.search.problems import AnyRecord, Problem, begun
@@ -25,6 +26,7 @@ from metaopt.training.footprint import gpu_peak_mb, peak_memory_mb
 
 JOB, SLICE, OVER, ERROR, REFUSAL = "job", "slice", "over", "error", "refusal"
 """Keys of a Tune trial's config, and of what its worker reports: `OVER` with the last slice of a job."""
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +98,17 @@ class TrainJob(tune.Trainable):
         self._cohort: Cohort[AnyRecord] | None = None
         if self._plan.share.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+        self._interval: IntervalRun | None = None
 
     def step(self) -> dict[str, Any]:
         """Bring every training of the job to its next evaluation. An exception is reported, as what it is."""
         if self._refusal:
             return {REFUSAL: self._refusal, OVER: True}
         try:
+            if self._job.kind == "wait":
+                return self._waited()
             with _ended_after(self._plan.limit_s):
-                return self._advance()
+                return self._advance_interval() if self._job.kind == "interval" else self._advance()
         except Exception:  # the process is sound, and the driver has a use for the traceback
             return {ERROR: traceback.format_exc(), OVER: True}
 
@@ -116,17 +121,28 @@ class TrainJob(tune.Trainable):
         self._wall_s += time.perf_counter() - started
         over = self._cohort.over
         starts = {i: run.initialisation() for i, run in self._learning.items() if over and run.healthy}
-        part = Slice(
-            records=records,
-            grids=self._cohort.grids(),
-            starts=starts,
-            wall_s=self._wall_s,
-            memory_mb=peak_memory_mb(),
-            gpu_memory_mb=gpu_peak_mb("cuda") if self._plan.share.device == "cuda" else 0.0,
-        )
+        part = Slice(records=records, grids=self._cohort.grids(), starts=starts, wall_s=self._wall_s)
         if over:
             self._cohort = None
-        return {SLICE: part, OVER: over and not self._stages}
+        return {SLICE: self._measured(part), OVER: over and not self._stages}
+
+    def _waited(self) -> dict[str, Any]:
+        """After a pause that grows with the time already waited; the driver ends it."""
+        pause_s = min(_SHORTEST_WAIT_S + self._wall_s / 5, _LONGEST_WAIT_S)
+        time.sleep(pause_s)
+        self._wall_s += pause_s
+        return {SLICE: Slice(records={}, wall_s=self._wall_s)}
+
+    def _advance_interval(self) -> dict[str, Any]:
+        if self._interval is None:
+            plan = self._plan
+            self._interval = IntervalRun(self._job, plan.tasks, plan.seeds, plan.share.device, plan.evaluations)
+        return {SLICE: self._measured(self._interval.advance()), OVER: self._interval.over}
+
+    def _measured(self, part: Slice) -> Slice:
+        """With the most memory that was in use."""
+        gpu_mb = gpu_peak_mb("cuda") if self._plan.share.device == "cuda" else 0.0
+        return replace(part, memory_mb=peak_memory_mb(), gpu_memory_mb=gpu_mb)
 
     def _begun(self, indices: Sequence[int]) -> Cohort[AnyRecord]:
         plan, job = self._plan, self._job

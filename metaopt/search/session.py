@@ -22,6 +22,7 @@ from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.judging import judge, race_lost
 from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
+from metaopt.search.population_run import PopulationRun, population_of
 from metaopt.search.problems import AnyRecord
 from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
@@ -102,10 +103,11 @@ class Session:
         ]
         self._reference = {i: found for i in range(len(self.trainings)) if (found := self._kept_reference(i))}
         self._untaken = [i for i in range(len(self.trainings)) if i not in self._reference]
+        self.population = population_of(study, folder, self.trainings)
         self._running: dict[str, _Running] = {}
         self._again: list[Job] = []
         self._until = clock() + (study.spec.search.time_budget_s or math.inf)
-        self._deaths: Counter[tuple[int, int]] = Counter()
+        self._deaths: Counter[tuple[int, int, int]] = Counter()
         self._unscored: list[_Ended] = []
         self.takes = ""
         """What a trial occupies, once that is known."""
@@ -146,15 +148,47 @@ class Session:
                 params=schedule.params,
                 training=self._untaken.pop(0),
             )
-        proposal = self.proposals.ask(job_id)
+        proposal = self._asked(job_id)
         if proposal is None:
-            return None
+            return None if self.population is None else self._next_interval(self.population)
         self._runs.open(proposal)
         if self._is_reference(proposal):  # it has been trained already, piece by piece
             self._unscored.append(_Ended(number=proposal.number))
             self._score_what_can_be()
             return self._next(job_id)
         return Job(kind="candidate", family=self.study.family.name, params=proposal.params, number=proposal.number)
+
+    def _asked(self, job_id: str) -> Proposal | None:
+        """The next candidate; the members of a population only join it."""
+        proposal = self.proposals.ask(job_id)
+        while self.population is not None and proposal is not None and not proposal.name:
+            self._runs.open(proposal)
+            proposal = self.proposals.ask(job_id)
+        return proposal
+
+    def _next_interval(self, population: PopulationRun) -> Job | None:
+        """What a member trains next, or to wait for those who train, where there will be more to do."""
+        self._settle(population)
+        job = population.next_job()
+        if job is None and population.goes_on and any(one.job.kind != "wait" for one in self._running.values()):
+            return Job(kind="wait", family="", params={})
+        return job
+
+    def _settle(self, population: PopulationRun) -> None:
+        """Take the decisions for which all is there, and give the members at their end their scores."""
+        population.join(self.rows())
+        if len(self._reference) < len(self.trainings):
+            return
+        ended = population.settle({i: recorded.records for i, recorded in self._reference.items()})
+        self._unscored += [_Ended(number=number, records=population.records(number)) for number in ended]
+        self._score_what_can_be()
+        if ended:
+            population.join(self.rows())
+
+    def _waits(self, population: PopulationRun) -> bool:
+        """Whether there is still nothing for a worker that waits."""
+        self._settle(population)
+        return not self._again and not population.has_work and population.goes_on
 
     def _is_reference(self, proposal: Proposal) -> bool:
         return dict(proposal.params) == dict(self.study.reference.params)
@@ -172,10 +206,12 @@ class Session:
             running.records.setdefault(i, []).extend(records)
         for i, grid in part.grids.items():
             running.grids.setdefault(i, []).append(grid)
-        if job.kind == "candidate":
+        if job.kind in ("candidate", "interval"):
             self._runs.log(job.number, part.records)
             for i, grid in part.grids.items():
-                self._runs.keep_grid(job.number, i, len(running.grids[i]), grid)
+                self._runs.keep_grid(job.number, i, job.evaluation or len(running.grids[i]), grid)
+        if self.population is not None and job.kind == "interval" and part.records:
+            self.population.keep(job, part)
 
     def to_be_stopped(self, job_id: str, part: Slice) -> bool:
         """Whether a candidate, with `part` still to be taken in, should not go on: by the study's pruner, race or time.
@@ -184,7 +220,9 @@ class Session:
         """
         running = self._running[job_id]
         job, before = running.job, running.records
-        if job.kind == "reference":
+        if job.kind == "wait" and self.population is not None:
+            return not self._waits(self.population)
+        if job.kind != "candidate":
             return False
         records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
         lost = self._lost_race(records, part) if self._racing else self._pruned(job, records)
@@ -208,8 +246,8 @@ class Session:
 
     @property
     def stops_early(self) -> bool:
-        """Whether a candidate may be stopped before its end."""
-        return self._racing or self.proposals.prunes or self._until < math.inf
+        """Whether a job may be stopped before its end."""
+        return self._racing or self.proposals.prunes or self.population is not None or self._until < math.inf
 
     @property
     def _racing(self) -> bool:
@@ -242,6 +280,8 @@ class Session:
         """A job is over: finished, stopped early, or broken by `error`."""
         running = self._running.pop(job_id)
         job, starts = running.job, running.starts
+        if self.population is not None:
+            self.population.leave(job)
         if job.kind == "reference":
             if error is not None:
                 raise MetaoptError(f"The reference training of {self.trainings.label(job.training)} failed: {error}")
@@ -249,8 +289,10 @@ class Session:
                 save_initialisation(starts[job.training], self._reference_start(job.training))
             self._keep_reference(job.training, running.records[job.training], running.grids.get(job.training, []))
             return
-        if error is not None:
+        if error is not None and job.kind != "wait":
             self._tell(job.number, Verdict(status="error", reason=error, wall_s=running.wall_s))
+            return
+        if job.kind != "candidate":
             return
         ended = _Ended(
             number=job.number,
@@ -274,6 +316,9 @@ class Session:
 
         One whose node has gone is handed out as often as that happens; one that found no memory, with a larger share.
         """
+        if self._running[job_id].job.kind == "wait":
+            del self._running[job_id]
+            return
         job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
         if limit is not None and self._clock() - self._running[job_id].heard >= limit:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
@@ -283,13 +328,13 @@ class Session:
                 return
             job = replace(job, larger=True)
         else:
-            self._deaths[job.number, job.training] += not lost_its_node(reason)
-            if self._deaths[job.number, job.training] > 1:
+            self._deaths[job.number, job.training, job.evaluation] += not lost_its_node(reason)
+            if self._deaths[job.number, job.training, job.evaluation] > 1:
                 self.on_end(job_id, error=explained(reason))
                 return
         del self._running[job_id]
         self._again.append(job)
-        what = f"trial {job.number}" if job.kind == "candidate" else "a reference training"
+        what = f"trial {job.number}" if job.kind != "reference" else "a reference training"
         log.warning("%s is run again: %s", what, in_a_line(reason))
 
     @property
@@ -331,6 +376,10 @@ class Session:
             reference = {i: recorded.records for i, recorded in self._reference.items()}
             verdict = judge(self.study, self.trainings, ended.records, reference, wall_s=ended.wall_s, lost=ended.lost)
             verdict = replace(verdict, memory_mb=ended.memory_mb, gpu_memory_mb=ended.gpu_memory_mb)
+            if self.population is not None and not self.rows()[ended.number].name:
+                notes = [self.population.notes(ended.number), verdict.reason]
+                history = self.population.history(ended.number)
+                verdict = replace(verdict, reason="; ".join(filter(None, notes)), **history)
             self._tell(ended.number, verdict, ended.start)
 
     def _as_reference(self, number: int) -> "_Ended":
@@ -358,7 +407,7 @@ class Session:
             if start is not None:
                 self._runs.keep_start(number, start, verdict)
             elif isinstance(self.study, Study):
-                self._runs.keep_schedule(self.study, number, self.proposals.row(number).params, verdict.score)
+                self._runs.keep_schedule(self.study, number, self.proposals.row(number).params, verdict)
         self.proposals.tell(number, verdict)
         self._runs.close(number, verdict)
 

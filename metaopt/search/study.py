@@ -63,6 +63,8 @@ class Study:
     """The reference schedule and the baselines: trials 0, 1, ..."""
     validation: tuple[Task, ...] = ()
     """Tasks on which the winner is chosen."""
+    members: tuple[Mapping[str, float], ...] = ()
+    """With what the first members of a population begin, where another study has found it."""
 
     @property
     def name(self) -> str:
@@ -97,9 +99,13 @@ class Study:
             *(["pruner"] if search.pruner == "none" else []),
             *(["horizons"] if search.horizons == [1.0] else []),
             *(["objectives"] if search.objectives == ["quality"] else []),
+            *(["population"] if search.population is None else []),
         }
         spec = self.spec.model_dump(exclude=left_out) | {"first": [dict(first.params) for first in self.first]}
         without_younger(spec)
+        if search.population is not None:  # whose members are decided on together, and a folder counts by what it holds
+            spec["search"]["population"]["first"] = [dict(params) for params in self.members]
+            spec["search"]["trials"] = search.trials
         return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -242,13 +248,36 @@ def study_from(document: Document, where: Mapping[yaml_file.Path, str], name: st
             f"{at('search', 'trials')}: `search.trials` must be at least the {len(first)} reference schedules, "
             f"but got {spec.search.trials}."
         )
-    validation = _validation(spec, tasks, at)
-    return Study(spec=spec, tasks=tasks, family=family, space=space, first=tuple(first), validation=validation)
+    return Study(
+        spec=spec,
+        tasks=tasks,
+        family=family,
+        space=space,
+        first=tuple(first),
+        validation=_validation(spec, tasks, at),
+        members=_members(spec, space, first, at),
+    )
+
+
+def _members(
+    spec: StudySpec, space: Mapping[str, Range], first: Sequence[FirstTrial], at: Callable[..., str]
+) -> tuple[Mapping[str, float], ...]:
+    """What the first members of a population begin with; none where there is no population."""
+    if spec.search.population is None:
+        return ()
+    from metaopt.search.first_population import first_population  # which reads records of studies
+
+    with Located(at("search", "population", "first")):
+        return first_population(spec, space, [one.params for one in first])
 
 
 def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[..., str]) -> None:
     if all(where.low == where.high for where in space.values()):
         raise ConfigError(f"{at('schedule')}: at least one parameter must have a range to search, but all are held.")
+    if spec.search.population is not None:
+        from metaopt.search.first_population import check_population
+
+        check_population(spec, at)
     _check_horizons(spec, at("search", "horizons"))
     if spec.search.pruner != "none":
         _check_pruner(spec, at)

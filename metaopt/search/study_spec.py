@@ -100,7 +100,7 @@ class ScheduleSpec(Spec):
 
     family: str
     """Name of a family: `constant`, `power_decay`, `residual`, `linear_policy`, `network_policy`, `cosine`, `ttur`,
-    `knots`, `gap_aware`, `sign_control`, `loss_change` or `kid_halving`."""
+    `knots`, `steps`, `gap_aware`, `sign_control`, `loss_change` or `kid_halving`."""
     start: str | None = None
     """A schedule.json or a name, of a family that this one extends: what the search departs from. It is the reference
     and the first trial, and its parameters are held unless `ranges` names them."""
@@ -144,6 +144,24 @@ HangLimit = Annotated[
     ),
 ]
 
+
+class PopulationSpec(Spec):
+    """Members that are trained together: at each evaluation the worst ones go on as copies of the best."""
+
+    method: Literal["pbt", "pb2"]
+    """How a copy's controls are changed: `pbt` draws or multiplies them at random, `pb2` proposes them by a Gaussian
+    process over controls and time."""
+    share: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Of the members, that is replaced at each evaluation but the last."""
+    factors: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [0.8, 1.2]
+    """What `pbt` multiplies a control by: one of these."""
+    resample: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Probability with which `pbt` draws a control anew from its range instead."""
+    first: str | None = None
+    """Folder of a finished study of constant schedules, whose best trials are the first members; what it lacks is drawn
+    at random."""
+
+
 NO_PART_OF_THE_KEY = {"trials", "workers", "time_budget_s", "evaluation_limit_s"}
 """Keys of `search` that may change when a study goes on."""
 
@@ -178,6 +196,9 @@ class SearchSpec(Spec):
     pruner looks after each horizon, since a schedule that decays at its end cannot be judged half-way."""
     racing: bool = False
     """Train a candidate on one task and seed after the other, and stop it once it is clearly worse than the best."""
+    population: PopulationSpec | None = None
+    """Train all trials but the published schedules together, as a population. Their controls change at evaluations; the
+    family must be `constant`, and `sampler`, `pruner`, `racing`, `horizons` and `time_budget_s` left out."""
 
 
 class ValidationSpec(Spec):

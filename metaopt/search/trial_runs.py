@@ -12,6 +12,7 @@ from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.folder import START, grid_name, trial_folder, trial_uid
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.optuna_space import Proposal, Verdict
+from metaopt.search.population import followed
 from metaopt.search.problems import AnyRecord
 from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
@@ -79,14 +80,15 @@ class TrialRuns:
         path = save_initialisation(scored, trial_folder(self._folder, number) / START)
         self._tracker.log_artifact(self._uid(number), path)
 
-    def keep_schedule(self, study: Study, number: int, params: Mapping[str, float], value: float) -> None:
-        """Keep the trial's schedule, with its score."""
+    def keep_schedule(self, study: Study, number: int, params: Mapping[str, float], verdict: Verdict) -> None:
+        """Keep the trial's schedule, with its score; `params` are those that it began with."""
+        family, params = followed(study.family.name, params, verdict.intervals)
         schedule = ScheduleArtifact(
-            family=study.family.name,
+            family=family,
             params=params,
             ideal_d_loss=LOSSES[study.tasks[0].loss].ideal_d_loss,
             trained_on=tuple(task.name for task in study.tasks),
-            score=value,
+            score=verdict.score,
             provenance={"study": study.name, "trial": number, "trial_uid": self._uid(number)},
         )
         path = save_schedule(schedule, trial_folder(self._folder, number) / "schedule.json")
@@ -103,9 +105,23 @@ class TrialRuns:
             self._uid(number),
             status=status,
             metrics={**metrics, **verdict.objectives, "wall_s": verdict.wall_s},
-            tags={"metaopt.status": verdict.status, "metaopt.reason": verdict.reason, **(tags or {})},
+            tags={
+                "metaopt.status": verdict.status,
+                "metaopt.reason": verdict.reason,
+                **_ancestry(verdict),
+                **(tags or {}),
+            },
             time_ms=time_ms,
         )
+
+
+def _ancestry(verdict: Verdict) -> dict[str, str]:
+    """Of a member of a population: what it copied at which evaluation, and who trained what it is."""
+    if not verdict.intervals:
+        return {}
+    copies = [f"trial {source} at evaluation {evaluation}" for evaluation, source in verdict.copied.items()]
+    line = [f"trial {one['trial']} to evaluation {one['evaluation']}" for one in verdict.intervals]
+    return {"metaopt.copied": ", ".join(copies) or "none", "metaopt.lineage": ", ".join(line)}
 
 
 _NOT_LOGGED = ("iteration", "progress", "d_updates", "g_updates", "outcome", "reason", "warning", "wall_s")

@@ -17,6 +17,7 @@ from metaopt.meta.transfer import Cell, Contestant, cells_of, missing, recorded
 from metaopt.schedules import NamedSchedule
 from metaopt.search.export import chosen_trials
 from metaopt.search.optuna_space import TrialRow
+from metaopt.search.population import followed
 from metaopt.search.ray_grid import train_cells_on_ray
 from metaopt.search.study import Study
 from metaopt.search.winner import FILE, Candidate, Validation
@@ -56,7 +57,8 @@ def _seeds(study: Study) -> Sequence[int]:
 
 def _contestant(study: Study, row: TrialRow) -> Contestant:
     name = f"trial {row.number}"
-    schedule = NamedSchedule(name=name, family=study.family.name, params=row.params, source=study.name)
+    family, params = followed(study.family.name, row.params, row.verdict.intervals if row.verdict else ())
+    schedule = NamedSchedule(name=name, family=family, params=params, source=study.name)
     return Contestant(name=name, schedule=schedule)
 
 

@@ -1,10 +1,11 @@
 """Save and load a training: all of it or nothing, the previous state kept, a torn file detected."""
 
+import io
 import os
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -51,6 +52,21 @@ def load_training(training: Training, path: str | Path) -> Path:
     raise ArtifactError(" ".join(problems))
 
 
+def pack_training(training: Training) -> bytes:
+    """The state as `save_training` would write it, to be sent elsewhere."""
+    content = io.BytesIO()
+    torch.save({"format": FORMAT} | training.state_dict(), content)
+    return content.getvalue()
+
+
+def unpack_training(training: Training, content: bytes) -> None:
+    """Load what `pack_training` gave; ArtifactError as of `load_training`. No code in it is ever run."""
+    name = Path("what was sent")
+    state = _read(name, training, io.BytesIO(content))
+    _check_identity(name, state, training.state_dict())
+    training.load_state_dict(state)
+
+
 def _previous(path: Path) -> Path:
     return path.with_name(path.name + _PREVIOUS)
 
@@ -66,11 +82,15 @@ def _marked_as_folder(archive: zipfile.ZipFile) -> str | None:
     return next((info.filename for info in archive.infolist() if info.external_attr & _DOS_FOLDER), None)
 
 
-def _read(path: Path, training: Training) -> dict[str, Any]:
+def _read(path: Path, training: Training, content: BinaryIO | None = None) -> dict[str, Any]:
+    """The state in the file at `path`, or in `content`, which goes by that name in messages."""
+    source = content or path
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not check the checksums it writes
+        with zipfile.ZipFile(source) as archive:  # torch does not check the checksums it writes
             damaged = archive.testzip() or _marked_as_folder(archive)
-        state = None if damaged else torch.load(path, map_location=training.device, weights_only=True)
+        if content is not None:
+            content.seek(0)
+        state = None if damaged else torch.load(source, map_location=training.device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ArtifactError(f"{path} holds more than tensors and numbers: {error}.") from error
     except Exception as error:  # of any type: damage takes the parsers of zip, pickle and torch anywhere

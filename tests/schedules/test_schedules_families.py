@@ -24,7 +24,7 @@ from metaopt.schedules import (
 )
 
 BY_NAME = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-EMBEDDING = ["constant", "power_decay", "cosine", "knots"]
+EMBEDDING = ["constant", "power_decay", "cosine", "knots", "steps"]
 """Any constant is a point of these."""
 
 
@@ -243,7 +243,7 @@ def test_a_baseline_as_a_point_of_another_family_is_the_same_schedule(baseline: 
         "ttur": baseline.family in ("constant", "ttur") and baseline.params.get("update_ratio", 1.0) == 1.0,
         "knots": baseline.family in ("constant", "ttur"),
     }
-    for name in ("power_decay", "cosine", "gap_aware", "kid_halving"):
+    for name in ("power_decay", "cosine", "steps", "gap_aware", "kid_halving"):
         fits[name] = fits["constant"] or baseline.family == name
     for name in ("residual", "linear_policy", "network_policy"):
         fits[name] = fits["power_decay"]
