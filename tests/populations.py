@@ -68,10 +68,12 @@ def train_all(session: Session, most: int = 1000) -> list[TrialRow]:
 
 
 def outcome(rows: list[TrialRow]) -> list[Any]:
-    """What must not depend on how often the driver was stopped: all but times."""
-    return [(row.number, row.state, row.params, without_time(row)) for row in rows]
+    """What must not depend on how often the driver was stopped: all but time and memory."""
+    return [(row.number, row.state, row.params, _said(row)) for row in rows]
 
 
-def without_time(row: TrialRow) -> dict[str, Any]:
+def _said(row: TrialRow) -> dict[str, Any]:
     assert row.verdict is not None
-    return {key: value for key, value in vars(row.verdict).items() if key != "wall_s"}
+    return {
+        key: value for key, value in vars(row.verdict).items() if key not in ("wall_s", "memory_mb", "gpu_memory_mb")
+    }

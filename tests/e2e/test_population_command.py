@@ -1,6 +1,7 @@
 """A population by `metaopt search`, as a user runs it, on Ray and a real SQLite store of MLflow."""
 
 import json
+import math
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -11,8 +12,9 @@ from populations import outcome, population_study, session_of, train_all
 from search_checks import check_whole
 from studies import metaopt, read_csv, write_study
 
-from metaopt.schedules import load_schedule
+from metaopt.schedules import build_schedule, load_schedule
 from metaopt.search.optuna_space import TrialRow, read_rows
+from metaopt.search.population import followed
 from metaopt.search.study import load_study
 from metaopt.tracking import load_curve, load_runs
 from metaopt.training import train
@@ -158,8 +160,14 @@ def test_the_winner_of_a_validation_is_trained_with_its_steps(tmp_path: Path) ->
     content = population_study(share=0.5, validation=validation, name="tiny")
     done = metaopt("search", write_study(tmp_path, content), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
-    said = json.loads((tmp_path / "out" / "validation.json").read_text())
-    stepped = {row.number for row in members(tmp_path / "out") if row.verdict and row.verdict.copied}
-    families = [json.loads(file.read_text())["family"] for file in (tmp_path / "out" / "trainings").glob("*.json")]
-    assert set(families) == {"constant", "steps"}
-    assert {one["trial"] for one in said["candidates"]} & stepped
+    found = json.loads((tmp_path / "out" / "validation.json").read_text())["candidates"]
+    rows, task = read_rows(tmp_path / "out", "tiny"), load_study(str(tmp_path / "study.yaml")).tasks[0]
+    reference = list(train(task, build_schedule("constant", rows[0].params), 7))[-1].fid
+    stepped = 0
+    for one in found:
+        row = rows[one["trial"]]
+        assert row.verdict is not None
+        fid = list(train(task, build_schedule(*followed("constant", row.params, row.verdict.intervals)), 7))[-1].fid
+        assert fid and reference and one["by_task"]["digits"] == pytest.approx(math.log(fid / reference), abs=1e-12)
+        stepped += len({tuple(interval["params"].values()) for interval in row.verdict.intervals}) > 1
+    assert stepped >= 1, "the test would show nothing"
