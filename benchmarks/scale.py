@@ -1,7 +1,7 @@
 """What a study costs as it grows: time, memory, disk, MLflow rows, open files and logs; and stock Ray Tune beside it.
 
     python benchmarks/scale.py --sizes 100 1000 5000 --stock 1000 --out scale.json
-    python benchmarks/scale.py --show scale.json
+    python benchmarks/scale.py --show --out scale.json
 
 Each trial is one training of about 0.1 s (an MLP GAN on 8x8 digits: 40 iterations and four FIDs of 100 samples on one
 thread), as many at once as there are cores, through `metaopt search` as a user types it. The stock way is a Ray Tune

@@ -97,6 +97,7 @@ class TrainJob(tune.Trainable):
         self._wall_s = 0.0
         self._cohort: Cohort[AnyRecord] | None = None
         if self._plan.share.device == "cuda":
+            torch.cuda.empty_cache()  # what the allocator keeps of the job before is none of this one's
             torch.cuda.reset_peak_memory_stats()
         self._interval: IntervalRun | None = None
 

@@ -1,7 +1,7 @@
 """What may stand in a study file. Pydantic at this edge only; the search itself works on `Study`."""
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -221,7 +221,9 @@ class TrackingSpec(Spec):
     @field_validator("uri")
     @classmethod
     def _no_password(cls, uri: str | None) -> str | None:
-        if uri is not None and urlsplit(uri).password is not None:
+        parts = urlsplit(uri or "")
+        in_query = any(secret in name.lower() for name, _ in parse_qsl(parts.query) for secret in SECRETS)
+        if parts.password is not None or in_query:
             raise PydanticCustomError(
                 "password", "must hold no password, which MLFLOW_TRACKING_URI or MLFLOW_TRACKING_PASSWORD may"
             )

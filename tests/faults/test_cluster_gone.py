@@ -13,7 +13,7 @@ from studies import metaopt, tiny_study, write_study
 
 from metaopt.search.optuna_space import read_rows
 
-N_TRIALS = 6
+N_TRIALS = 12
 
 
 def _stop(cluster: LocalCluster) -> None:
@@ -36,7 +36,7 @@ def test_a_search_whose_cluster_has_gone_goes_on_with_another(
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out]
     log = tmp_path / "log"
     with local_cluster(tmp_path, nodes=2) as cluster, log.open("w") as said:
-        environment = cluster.client | {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}  # 60 by default
+        environment = cluster.client | {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}  # 60 by default
         with subprocess.Popen(command, env=environment, stdout=said, stderr=said) as search:
             wait_until(search, log.read_text, lambda: n_ended(out) >= 2)
             end(cluster)
@@ -45,7 +45,7 @@ def test_a_search_whose_cluster_has_gone_goes_on_with_another(
     assert "The search has died, by a kill or with its cluster. Finished trials are kept. Go on" in log.read_text()
     before = {row.number: row.verdict for row in read_rows(out, "tiny") if row.verdict}
     assert 2 <= len(before) < N_TRIALS
-    with local_cluster(tmp_path, nodes=1) as another:
+    with local_cluster(tmp_path, nodes=2) as another:
         resumed = metaopt("search", study, "--out", out, "--resume", env=another.client)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     rows = check_whole(out, "tiny", N_TRIALS, n_points=21)

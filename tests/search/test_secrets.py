@@ -10,6 +10,7 @@ from studies import metaopt, tiny_study, write_study
 from metaopt.errors import ConfigError
 from metaopt.search.package import pack
 from metaopt.search.study import load_study
+from metaopt.tracking.redact import redacted
 
 SECRET = "s3cr3t-0f-mine"
 
@@ -18,8 +19,16 @@ def _holding(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
 
 
-def test_a_study_holds_no_password(tmp_path: Path) -> None:
-    uri = f"http://me:{SECRET}@127.0.0.1:5000"
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"http://me:{SECRET}@127.0.0.1:5000",
+        f"postgresql://me@127.0.0.1/db?sslmode=require&password={SECRET}",
+        f"https://127.0.0.1:5000/?Auth_Token={SECRET}",
+    ],
+)
+def test_a_study_holds_no_password(tmp_path: Path, uri: str) -> None:
+    assert SECRET not in redacted(f"cannot reach {uri} now")
     file = write_study(tmp_path, tiny_study(tracking={"uri": uri}))
     for read in (
         lambda: load_study(str(file)),
