@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from metaopt.tracking.redact import SECRETS
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Of a study or a task, which is also part of a path and of a metric's name."""
 
