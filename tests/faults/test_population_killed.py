@@ -69,18 +69,26 @@ def test_an_interval_whose_worker_is_killed_is_trained_again(tmp_path: Path) -> 
     study, out = write_study(tmp_path, CONTENT), tmp_path / "out"
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        killed = 0
         for n in (8, 18):
             deadline = time.monotonic() + 900
-            while process.poll() is None and time.monotonic() < deadline and done_in(out) < n:
+            while process.poll() is None and time.monotonic() < deadline and killed < n // 8:
                 time.sleep(0.02)
-            next(child for child in psutil.Process(process.pid).children(recursive=True) if _works(child)).kill()
+                if done_in(out) >= n and (worker := _at_work(process.pid)):
+                    worker.kill()
+                    killed += 1
+        assert killed == 2
         assert process.wait(900) == 0
     rows = check_whole(out, "tiny", N_TRIALS, N_POINTS)
     assert outcome(rows) == outcome(undisturbed(tmp_path / "clean", study))
 
 
-def _works(process: psutil.Process) -> bool:
-    try:
-        return process.name().startswith("ray::") and ".train" in process.name()
-    except psutil.NoSuchProcess:
-        return False
+def _at_work(driver: int) -> psutil.Process | None:
+    """A process that trains."""
+    for process in psutil.Process(driver).children(recursive=True):
+        try:
+            if process.name().startswith("ray::") and ".train" in process.name():
+                return process
+        except psutil.NoSuchProcess:
+            continue
+    return None
