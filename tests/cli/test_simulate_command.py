@@ -69,3 +69,14 @@ def test_what_cannot_be_simulated_is_refused(past: Path, tmp_path: Path) -> None
         refused = metaopt("simulate", *arguments)
         assert refused.returncode == 2, refused.stdout + refused.stderr
         assert said in refused.stderr
+
+
+def test_a_population_answers_nothing(past: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "past"
+    shutil.copytree(past, copied)
+    manifest = json.loads((copied / "study.json").read_text())
+    manifest["spec"]["search"]["population"] = {"method": "pbt"}
+    (copied / "study.json").write_text(json.dumps(manifest))
+    refused = metaopt("simulate", past.parent / "study.yaml", "--from", copied)
+    assert refused.returncode == 2
+    assert "schedules must have been kept to their end" in refused.stderr
