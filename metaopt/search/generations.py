@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from metaopt.errors import StorageError
 from metaopt.meta.reference import record_from
 from metaopt.search.jobs import Saved, Slice
 from metaopt.search.optuna_space import TrialRow
@@ -162,7 +163,9 @@ def _read(path: Path) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content.pop(_CHECK) == _digest(content):
             return content
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # said below, as any damage is
     log.warning("%s is not whole: what it held is made again", path)
     path.unlink(missing_ok=True)

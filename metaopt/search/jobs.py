@@ -36,7 +36,7 @@ class Job:
     """Of an interval: the evaluation at which it ends; the one before begins it."""
     since: int = 0
     """Likewise: the evaluation at which `start` was saved; 0: from scratch."""
-    start: Saved = field(default_factory=Saved)
+    start: Saved = field(default_factory=Saved, repr=False)  # Tune spells a trial's job out
     """Likewise: what its trainings go on from."""
 
 

@@ -112,11 +112,15 @@ class Proposals:
             self._study.enqueue_trial(dict(first.params), user_attrs={_NAME: first.schedule.name}, skip_if_exists=True)
         for params in study.members if isinstance(study, Study) else ():
             self._study.enqueue_trial(dict(params), skip_if_exists=True)
-        self._orphans = list(self._trials(TrialState.RUNNING))
+        running = self._trials(TrialState.RUNNING)
+        self._orphans = [trial for trial in running if _RESULT not in trial.user_attrs]
         self._n_asked = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
         """Trials handed out so far, by this driver and earlier ones."""
         self._ended: dict[int, TrialRow] = {}
         """Rows that change no more."""
+        for trial in running:
+            if _RESULT in trial.user_attrs:  # a dead driver had begun to tell it
+                self.tell(trial.number, Verdict(**json.loads(trial.user_attrs[_RESULT])))
 
     def ask(self, ray_trial_id: str) -> Proposal | None:
         """The next candidate; None once the study has all its trials."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaopt.errors import ConfigError
 from metaopt.training.footprint import Footprint
@@ -107,13 +107,15 @@ def measured_share(
 
 
 def larger(share: Share, nodes: Sequence[Node]) -> Share:
-    """Twice the share, and at most what the largest node has: for a trial that ran out of memory."""
-    memory = None
-    if share.memory_mb is not None:
-        memory = min(2 * share.memory_mb, max(share.memory_mb, *(node.memory_mb for node in nodes)))
-    return Share(
-        cpu=min(2 * share.cpu, max(share.cpu, *(node.cpu for node in nodes))),
-        gpu=min(2 * share.gpu, 1.0) if 0 < share.gpu < 1 else share.gpu,
-        memory_mb=memory,
-        gpu_context_mb=share.gpu_context_mb,
-    )
+    """Up to twice the share, as much as one node has of each: for a trial that ran out of memory.
+
+    Of the nodes that have room for the share; the share itself where there is none, or none has more.
+    """
+    found = [_on(node, share) for node in nodes if node.room(share) >= 1]
+    return max(found, key=lambda one: (one.memory_mb or 0.0, one.gpu, one.cpu), default=share)
+
+
+def _on(node: Node, share: Share) -> Share:
+    memory_mb = None if share.memory_mb is None else min(2 * share.memory_mb, node.memory_mb)
+    gpu = min(2 * share.gpu, 1.0) if 0 < share.gpu < 1 else share.gpu
+    return replace(share, cpu=min(2 * share.cpu, node.cpu), gpu=gpu, memory_mb=memory_mb)

@@ -60,11 +60,11 @@ def read_past_study(folder: Path, *, allow_import: bool = False) -> PastStudy:
         raise ConfigError(f"Study {manifest.name!r} in {folder} must search for schedules, but searches for starts.")
     if not allow_import:
         refuse_code(manifest.spec, {}, str(folder))
-    study = _study(manifest, folder)
-    if study.spec.search.population is not None:
+    if manifest.spec["search"].get("population") is not None:
         raise ConfigError(
             f"{folder}: schedules must have been kept to their end, but a population changes its members'."
         )
+    study = _study(manifest, folder)
     trainings = Trainings(tasks=study.tasks, seeds=study.spec.seeds, horizons=tuple(study.spec.search.horizons))
     rows = read_rows(folder, manifest.name)
     fids = spooled_curves(folder / "spool" / "events.jsonl", "fid")

@@ -91,6 +91,12 @@ class PopulationRun:
         self._working.pop((job.number, job.evaluation), None)
         job.start.clear()
 
+    def needing(self, job: Job) -> list[int]:
+        """Members that are still trained and come from an interval."""
+        n = len(self._past) + 1
+        at = job.number, job.evaluation
+        return [m for m in self._alive if at in [(one.trial, one.evaluation) for one in self._lineage(m, n)]]
+
     def settle(self, reference: Records) -> list[int]:
         """Decide all that can be decided; the members that are at their end, once all are there.
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 FOOTPRINTS = "footprints.json"
 _MIB = 2**20
+_CONTEXT_MB = 500.0
+"""Of a CUDA context, where it was not measured: what PyTorch's libraries take on current GPUs, about."""
 _LOOK_S = 2.0
 """How often is looked for nodes that have come or gone."""
 
@@ -101,7 +103,8 @@ def share_of(
         ConfigError: a trial does not fit into a GPU. MetaoptError: the short training failed.
     """
     if isinstance(spec, ResourcesSpec):
-        return Share(cpu=spec.cpu, gpu=spec.gpu, memory_mb=spec.memory_mb)
+        context_mb = _CONTEXT_MB if 0 < spec.gpu < 1 else 0.0
+        return Share(cpu=spec.cpu, gpu=spec.gpu, memory_mb=spec.memory_mb, gpu_context_mb=context_mb)
     there = nodes()
     with_gpu = any(node.gpu >= 1 for node in there)
     known = Footprints(folder / FOOTPRINTS, "cuda" if with_gpu else "cpu")

@@ -65,12 +65,15 @@ class _SessionSearcher(Searcher):
         """Tune trial -> the job that its worker has, with its identity."""
         self._held: list[tuple[str, Job]] = []
         """Jobs that wait for a worker with another share than the one that was free."""
+        self._unplaced: dict[str, Job] = {}
+        """Tune trial -> its first job, while no worker was found for it."""
         self._numbers = itertools.count()
 
     def suggest(self, trial_id: str) -> Any:
-        found = self._held.pop() if self._held else self._next(trial_id)
+        found = self._held.pop() if self._held else self._next(trial_id, placed=False)
         if found is not None:
             self._jobs[trial_id] = found
+            self._unplaced[trial_id] = found[1]
             return {JOB: found[1]}
         # None makes Tune ask again: while others run, one of them may die and have to be handed out again
         return None if self.failure is None and self._session.n_running else Searcher.FINISHED
@@ -78,22 +81,32 @@ class _SessionSearcher(Searcher):
     def next_job(self, trial_id: str) -> Job | None:
         """What the worker of a Tune trial does after a job that is over; None: nothing, and it is let go."""
         _, before = self._jobs.pop(trial_id)
-        found = self._next(trial_id)
+        found = self._next(trial_id, placed=True)
         if found is None:
             return None
         if found[1].larger != before.larger:  # the worker's share is another one
             self._held.append(found)
+            self._guarded(lambda: self._session.on_placed(found[0], False))
             return None
         self._jobs[trial_id] = found
         return found[1]
 
-    def _next(self, trial_id: str) -> tuple[str, Job] | None:
-        """Identity and content of a job that is not in anyone's hands, if there is room for it."""
+    def on_start(self, trial_id: str) -> None:
+        """A worker was found for the first job of a Tune trial."""
+        if self._unplaced.pop(trial_id, None) is not None:
+            self._guarded(lambda: self._session.on_placed(self._jobs[trial_id][0], True))
+
+    def _next(self, trial_id: str, *, placed: bool) -> tuple[str, Job] | None:
+        """Identity and content of a job that is not in anyone's hands, if there is room for it.
+
+        None while a larger share is waited for: workers that go on for ever would never make room for it.
+        """
         room = self._guarded(self.room) or 0
-        if self.failure is not None or self._session.n_running >= room:
+        larger_waits = any(job.larger for job in (*self._unplaced.values(), *(held for _, held in self._held)))
+        if self.failure is not None or larger_waits or self._session.n_running >= room:
             return None
         job_id = f"{trial_id}-{next(self._numbers)}"
-        job = self._guarded(lambda: self._session.next_job(job_id))
+        job = self._guarded(lambda: self._session.next_job(job_id, placed=placed))
         return None if job is None else (job_id, job)
 
     def look(self) -> None:
@@ -125,6 +138,7 @@ class _SessionSearcher(Searcher):
     def on_death(self, trial_id: str, reason: str) -> None:
         """A worker ended by an error outside its job: it was killed, or could not start."""
         job_id, _ = self._jobs.pop(trial_id)
+        self._unplaced.pop(trial_id, None)
         self._guarded(lambda: self._session.on_death(job_id, reason))
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
@@ -158,6 +172,9 @@ class _Deaths(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._searcher.look()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._searcher.on_start(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         log = Path(trial.error_file) if trial.error_file else None

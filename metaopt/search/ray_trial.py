@@ -96,16 +96,18 @@ class TrainJob(tune.Trainable):
         self._slice = 0
         self._wall_s = 0.0
         self._cohort: Cohort[AnyRecord] | None = None
-        if self._plan.share.device == "cuda":
-            torch.cuda.empty_cache()  # what the allocator keeps of the job before is none of this one's
-            torch.cuda.reset_peak_memory_stats()
         self._interval: IntervalRun | None = None
+        self._fresh = True
 
     def step(self) -> dict[str, Any]:
         """Bring every training of the job to its next evaluation. An exception is reported, as what it is."""
         if self._refusal:
             return {REFUSAL: self._refusal, OVER: True}
         try:
+            if self._fresh and self._plan.share.device == "cuda":
+                torch.cuda.empty_cache()  # what the allocator keeps of the job before is none of this one's
+                torch.cuda.reset_peak_memory_stats()
+            self._fresh = False
             if self._job.kind == "wait":
                 return self._waited()
             with _ended_after(self._plan.limit_s):

@@ -60,6 +60,8 @@ class _Running:
     gpu_memory_mb: float = 0.0
     lost: str = ""
     """Why it is to be stopped."""
+    placed: bool = True
+    """Whether a worker has it, or it waits for one."""
     heard: float
     """When it was handed out, or has reported last."""
 
@@ -128,12 +130,19 @@ class Session:
 
     # What a worker does next
 
-    def next_job(self, job_id: str) -> Job | None:
-        """The reference trainings first, then candidates; None once there is nothing left to hand out."""
+    def next_job(self, job_id: str, *, placed: bool = True) -> Job | None:
+        """The reference trainings first, then candidates; None once there is nothing left to hand out.
+
+        Where a worker for it must still be found (not `placed`), `on_placed` says that it was.
+        """
         job = self._next(job_id)
         if job is not None:
-            self._running[job_id] = _Running(job=job, heard=self._clock())
+            self._running[job_id] = _Running(job=job, placed=placed, heard=self._clock())
         return job
+
+    def on_placed(self, job_id: str, placed: bool) -> None:
+        """A worker was found for a job, or must be found after all."""
+        self._running[job_id].placed, self._running[job_id].heard = placed, self._clock()
 
     def _next(self, job_id: str) -> Job | None:
         if self.out_of_time:
@@ -170,9 +179,14 @@ class Session:
         """What a member trains next, or to wait for those who train, where there will be more to do."""
         self._settle(population)
         job = population.next_job()
-        if job is None and population.goes_on and any(one.job.kind != "wait" for one in self._running.values()):
+        if job is None and population.goes_on and self._others_train():
             return Job(kind="wait", family="", params={})
         return job
+
+    def _others_train(self) -> bool:
+        """Whether jobs are being trained, and none waits for the place that a worker without work would keep."""
+        working = [one for one in self._running.values() if one.job.kind != "wait"]
+        return bool(working) and all(one.placed for one in working)
 
     def _settle(self, population: PopulationRun) -> None:
         """Take the decisions for which all is there, and give the members at their end their scores."""
@@ -188,7 +202,7 @@ class Session:
     def _waits(self, population: PopulationRun) -> bool:
         """Whether there is still nothing for a worker that waits."""
         self._settle(population)
-        return not self._again and not population.has_work and population.goes_on
+        return not self._again and not population.has_work and population.goes_on and self._others_train()
 
     def _is_reference(self, proposal: Proposal) -> bool:
         return dict(proposal.params) == dict(self.study.reference.params)
@@ -290,7 +304,8 @@ class Session:
             self._keep_reference(job.training, running.records[job.training], running.grids.get(job.training, []))
             return
         if error is not None and job.kind != "wait":
-            self._tell(job.number, Verdict(status="error", reason=error, wall_s=running.wall_s))
+            for number in self._concerned(job):
+                self._tell(number, Verdict(status="error", reason=error, wall_s=running.wall_s))
             return
         if job.kind != "candidate":
             return
@@ -306,6 +321,12 @@ class Session:
         self._unscored.append(ended)
         self._score_what_can_be()
 
+    def _concerned(self, job: Job) -> list[int]:
+        """Trials that end where a job fails: its own, or, where that has ended before, those that come from it."""
+        if self.population is None or self.proposals.row(job.number).verdict is None:
+            return [job.number]
+        return self.population.needing(job)
+
     def _keep_reference(self, i: int, records: Sequence[AnyRecord], grids: Sequence[bytes]) -> None:
         self._reference[i] = Recorded(records=tuple(records), grids=tuple(grids))
         store(references(self.folder), self._keys[i], self._reference[i])
@@ -320,11 +341,13 @@ class Session:
             del self._running[job_id]
             return
         job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
-        if limit is not None and self._clock() - self._running[job_id].heard >= limit:
+        silent_s = self._clock() - self._running[job_id].heard
+        explains_itself = ran_out_of_memory(reason) or lost_its_node(reason)
+        if limit is not None and silent_s >= limit and not explains_itself:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
         if ran_out_of_memory(reason):
             if job.larger:
-                self.on_end(job_id, error=f"{explained(reason)}; also with a larger share")
+                self.on_end(job_id, error=f"{explained(reason)}; also with up to twice the share")
                 return
             job = replace(job, larger=True)
         else:
@@ -341,10 +364,9 @@ class Session:
     def complete(self) -> bool:
         """Whether the study has all its trials, or some where its time is over, and each has ended."""
         rows = [row for row in self.rows() if row.state != "WAITING"]
-        enough = len(rows) >= self.study.spec.search.trials
-        if self.out_of_time:
-            enough = enough or any(row.verdict and row.verdict.score is not None for row in rows)
-        return enough and all(row.verdict is not None for row in rows)
+        if self.out_of_time and any(row.verdict and row.verdict.score is not None for row in rows):
+            return not self._running  # those that were to be run again have no turn any more
+        return len(rows) >= self.study.spec.search.trials and all(row.verdict is not None for row in rows)
 
     def rows(self) -> list[TrialRow]:
         """All trials so far."""

@@ -60,7 +60,7 @@ class BoundedTPESampler(TPESampler):
 
 def bounded(study: Study) -> Any:
     """The study with its latest and its best trials, or the study itself where it has no more than the latest."""
-    trials = study.get_trials(deepcopy=False)
+    trials = study._get_trials(deepcopy=False)  # of all brackets, as Optuna's TPE sees them
     if len(trials) <= LATEST or len(study.directions) > 1:
         return study
     older = (trial for trial in trials[:-LATEST] if trial.state is TrialState.COMPLETE)

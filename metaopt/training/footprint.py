@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from metaopt.errors import ConfigError
 from metaopt.gan import Task
 from metaopt.schedules import Schedule
 from metaopt.training.training import train
@@ -62,10 +63,20 @@ def gpu_peak_mb(device: str) -> float:
     return torch.cuda.max_memory_reserved(device) / _MIB
 
 
-def cap_gpu_memory(share: float, context_mb: float, device: str = "cuda") -> None:
-    """Let this process have `share`, in (0, 1], of the GPU and not more: tensors beyond it raise OutOfMemoryError.
+def cap_gpu_memory(share: float, context_mb: float) -> None:
+    """Let this process have `share`, in (0, 1], of its GPU and not more: tensors beyond it raise OutOfMemoryError.
 
     PyTorch's cap is on its allocator alone, so that `context_mb` MiB are left out of it.
+
+    Raises:
+        ConfigError: the share is no larger than the context.
     """
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(max(share / 2, share - context_mb * _MIB / total), device)
+    device = torch.cuda.current_device()
+    total_mb = torch.cuda.get_device_properties(device).total_memory / _MIB
+    fraction = share - context_mb / total_mb
+    if fraction <= 0:
+        raise ConfigError(
+            f"`search.resources.gpu`: a share must hold more than the {context_mb:.0f} MiB of a CUDA context, but "
+            f"{share:g} of this GPU is {share * total_mb:.0f} MiB."
+        )
+    torch.cuda.set_per_process_memory_fraction(fraction, device)

@@ -23,6 +23,7 @@ def suggested(searcher: _SessionSearcher, worker: str) -> Job:
     assert isinstance(found, Mapping), found
     job = found[JOB]
     assert isinstance(job, Job)
+    searcher.on_start(worker)
     return job
 
 
@@ -97,6 +98,24 @@ def test_a_job_that_needs_a_larger_share_waits_for_a_worker_that_has_it(tmp_path
     assert searcher.next_job("b") is None  # the next one needs no more than others
     assert not suggested(searcher, "c").larger
     assert session.n_running == 1
+
+
+def test_while_a_larger_share_is_waited_for_workers_are_let_go(tmp_path: Path) -> None:
+    session = opened(tmp_path, trials=10)
+    searcher = handing(session)
+    for worker in ("a", "b"):
+        suggested(searcher, worker)
+    work(searcher, session, "a", searcher._jobs["a"][1])
+    assert searcher.next_job("a") is not None
+    assert searcher.take_in("a", {ERROR: "MemoryError: no memory", OVER: True})
+    assert searcher.next_job("a") is None  # it is held for a worker with a larger share
+    found = searcher.suggest("c")
+    assert found[JOB].larger
+    work(searcher, session, "b", searcher._jobs["b"][1])
+    assert searcher.next_job("b") is None and searcher.suggest("d") is None  # room for it is made
+    searcher.on_start("c")
+    assert not suggested(searcher, "d").larger
+    work(searcher, session, "c", found[JOB])
 
 
 def test_an_error_in_a_job_is_told_and_the_worker_goes_on(tmp_path: Path) -> None:

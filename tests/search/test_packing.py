@@ -89,8 +89,27 @@ def test_room(share: Share, node: Node, room: int) -> None:
     assert node.room(share) == room
 
 
-def test_a_larger_share_is_twice_as_large_and_fits() -> None:
+def test_a_larger_share_is_twice_as_large_where_one_node_has_that() -> None:
     nodes = [Node(cpu=4, gpu=1, memory_mb=3000), Node(cpu=2, memory_mb=5000)]
-    assert larger(Share(cpu=1, gpu=0.25, memory_mb=1000), nodes) == Share(cpu=2, gpu=0.5, memory_mb=2000)
-    assert larger(Share(cpu=3, gpu=0.75, memory_mb=4000), nodes) == Share(cpu=4, gpu=1, memory_mb=5000)
+    assert larger(Share(cpu=1, memory_mb=2000), nodes) == Share(cpu=2, memory_mb=4000)
+    assert larger(Share(cpu=1, gpu=0.25, memory_mb=2000), nodes) == Share(cpu=2, gpu=0.5, memory_mb=3000)
+    assert larger(Share(cpu=3, gpu=0.75, memory_mb=1000), nodes) == Share(cpu=4, gpu=1, memory_mb=2000)
     assert larger(Share(cpu=8, gpu=2), nodes) == Share(cpu=8, gpu=2)
+
+
+@given(
+    nodes=st.lists(
+        st.builds(Node, cpu=st.integers(1, 8), gpu=st.integers(0, 2), memory_mb=st.floats(100, 9000)),
+        min_size=1,
+        max_size=4,
+    ),
+    cpu=st.integers(1, 4),
+    gpu=st.sampled_from([0, 0.25, 0.5, 0.75, 1]),
+    memory_mb=st.floats(50, 5000),
+)
+def test_a_larger_share_fits_where_the_share_has(nodes: list[Node], cpu: int, gpu: float, memory_mb: float) -> None:
+    share = Share(cpu=cpu, gpu=gpu, memory_mb=memory_mb)
+    if any(node.room(share) for node in nodes):
+        more = larger(share, nodes)
+        assert any(node.room(more) for node in nodes)
+        assert more.cpu >= share.cpu and more.gpu >= share.gpu and more.memory_mb >= memory_mb  # type: ignore[operator]

@@ -257,6 +257,19 @@ def test_a_worker_without_work_waits_until_the_evaluation_has_decided(tmp_path: 
     assert {(job.number, job.evaluation) for job in handed if job} == {(n, 2) for n in (1, 2, 3, 4)}
 
 
+def test_no_worker_waits_while_a_job_needs_its_place(tmp_path: Path) -> None:
+    """Jobs without a worker would wait for places that only waiting workers have, for ever."""
+    session = session_of(tmp_path, population_study())
+    advanced(session, lambda job: (job.number, job.evaluation) == (3, 1))
+    assert session.next_job("last", placed=False) is not None
+    assert session.next_job("w") is None
+    session.on_placed("last", True)
+    wait = session.next_job("w")
+    assert wait is not None and wait.kind == "wait"
+    session.on_placed("last", False)
+    assert session.to_be_stopped("w", Slice(records={}, wall_s=0.0))
+
+
 def test_a_worker_that_waits_takes_over_from_one_that_dies(tmp_path: Path) -> None:
     session = session_of(tmp_path, population_study())
     job = advanced(session, lambda job: (job.number, job.evaluation) == (4, 1))

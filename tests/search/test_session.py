@@ -121,8 +121,66 @@ def test_job_that_finds_no_memory_gets_a_larger_share_once(tmp_path: Path) -> No
     session.on_death("c3", "MemoryError: much")
     verdict = session.rows()[candidate.number].verdict
     assert verdict and verdict.status == "error"
-    assert verdict.reason == "out of memory: MemoryError: much; also with a larger share"
+    assert verdict.reason == "out of memory: MemoryError: much; also with up to twice the share"
     assert session.n_running == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [("the actor's node was terminated", None), ("MemoryError: much", None), ("killed", "error")],
+)
+def test_what_explains_itself_is_no_hang(tmp_path: Path, reason: str, status: str | None) -> None:
+    now = [0.0]
+    session = opened(tmp_path, evaluation_limit_s=20.0, clock=lambda: now[0])
+    reference = session.next_job("r")
+    assert reference
+    work(session, "r", reference)
+    job = session.next_job("0")
+    assert job
+    for k in range(2):
+        now[0] += 35
+        session.on_death(str(k), reason if k == 0 or status else "because its node has died")
+        again = session.next_job(str(k + 1))
+    verdict = session.rows()[job.number].verdict
+    if status is None:
+        assert verdict is None and again and again.number == job.number
+        assert again.larger == ("Memory" in reason)
+    else:
+        assert verdict and verdict.reason == "no evaluation within 20 s, and its process was ended"
+
+
+def test_a_job_that_waited_long_for_a_worker_is_no_hang(tmp_path: Path) -> None:
+    now = [0.0]
+    session = opened(tmp_path, evaluation_limit_s=20.0, clock=lambda: now[0])
+    assert session.next_job("r", placed=False)
+    now[0] = 100.0
+    session.on_placed("r", True)
+    now[0] = 101.0
+    session.on_death("r", "killed")
+    assert session.next_job("r2")
+    with pytest.raises(MetaoptError, match="failed: killed again"):
+        session.on_death("r2", "killed again")
+
+
+def test_what_a_dead_driver_had_begun_to_tell_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = opened(tmp_path)
+    for k in range(2):
+        job = session.next_job(str(k))
+        assert job
+        work(session, str(k), job)
+    last = session.next_job("last")
+    assert last
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="no space"):
+        broken.setattr(session.proposals._study, "tell", _no_space)
+        work(session, "last", last)
+    again = opened(tmp_path)
+    row = again.rows()[last.number]
+    assert row.state == "COMPLETE" and row.verdict and row.verdict.score is not None
+    assert {row.state for row in work_all(again)} == {"COMPLETE"}
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError("no space")
 
 
 def test_memory_of_a_trial_is_recorded(tmp_path: Path) -> None:

@@ -40,6 +40,20 @@ def test_a_trial_that_ends_as_time_does_is_whole(tmp_path: Path) -> None:
     assert [row.verdict.reason for row in session.rows() if row.verdict] == ["", ""]
 
 
+def test_a_job_that_was_to_be_run_again_does_not_keep_a_study_open(tmp_path: Path) -> None:
+    now = [0.0]
+    session = opened(tmp_path, trials=6, time_budget_s=100.0, clock=lambda: now[0])
+    for name in ("reference", "a"):
+        job = session.next_job(name)
+        assert job is not None
+        work(session, name, job)
+    assert session.next_job("b") is not None
+    now[0] = 101.0
+    assert not session.complete
+    session.on_death("b", "killed")
+    assert session.next_job("c") is None and session.complete
+
+
 def test_more_time_is_the_same_study(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -3,8 +3,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+
+from metaopt.errors import ConfigError
+from metaopt.training.footprint import cap_gpu_memory
 
 _MEASURE = """
 import json, sys
@@ -25,6 +30,31 @@ def _measured(width: int) -> dict[str, float]:
     )
     found: dict[str, float] = json.loads(run.stdout)
     return found
+
+
+@pytest.mark.parametrize(("share", "fraction"), [(0.25, 0.25 - 0.05), (1.0, 0.95)])
+def test_the_cap_leaves_the_context_out(monkeypatch: pytest.MonkeyPatch, share: float, fraction: float) -> None:
+    capped = _gpu_of(10_000, monkeypatch)
+    cap_gpu_memory(share, context_mb=500)
+    assert capped == [(pytest.approx(fraction), 3)]
+
+
+def test_a_share_without_room_for_the_context_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _gpu_of(10_000, monkeypatch)
+    with pytest.raises(ConfigError, match=r"more than the 500 MiB of a CUDA context, but 0.05 of this GPU is 500 MiB"):
+        cap_gpu_memory(0.05, context_mb=500)
+
+
+def _gpu_of(memory_mb: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
+    """A GPU, the third, as far as PyTorch's own functions need one; the caps that it is told."""
+    capped: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=memory_mb * 2**20))
+    monkeypatch.setattr(
+        torch._C, "_cuda_setMemoryFraction", lambda fraction, device: capped.append((fraction, device)), raising=False
+    )
+    return capped
 
 
 def test_a_footprint_grows_by_what_larger_networks_hold() -> None:
