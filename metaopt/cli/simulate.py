@@ -135,10 +135,11 @@ def _print_surrogate(console: "Console", past: "PastStudy", surrogate: "Surrogat
     error = sum(abs(a - b) for a, b in zip(true, guessed, strict=True)) / len(true)
     mean = sum(true) / len(true)
     spread = sum(abs(a - mean) for a in true) / len(true)
+    n_better = sum(score < 0 for score in true)
     console.print(
         f"Guesses, each trial from the others: rank correlation {spearmanr(true, guessed).statistic:.2f}, mean error "
-        f"{error:.2f} in scores that are {spread:.2f} from their mean. No guess is better than the best trial, "
-        f"{min(true):+.3f}.",
+        f"{error:.2f} in scores that are {spread:.2f} from their mean. {n_better} of {len(true)} trials are better "
+        f"than the reference, the best has {min(true):+.3f}: no guess is better than that one.",
         highlight=False,
     )
     if past.n_left_out:
