@@ -144,10 +144,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="real searches of each setting")
     parser.add_argument("--repeats", type=int, default=10, help="simulated searches of each setting")
     parser.add_argument("--set", action="append", default=[], help="override a key of the study, as for a search")
+    parser.add_argument("--past", default="past", help="folder in --out to simulate from; tpe-0 is a search of --seeds")
     parser.add_argument("--neighbours", type=int, default=NEIGHBOURS)
     arguments = parser.parse_args()
-    past, own = arguments.out / "past", arguments.set
-    searched(past, [*own, "search.sampler=random", "search.trials=96", "search.seed=100"])
+    past, own = arguments.out / arguments.past, arguments.set
+    if arguments.past == "past":
+        searched(past, [*own, "search.sampler=random", "search.trials=96", "search.seed=100"])
     real: dict[str, list[Course]] = {}
     for seed in range(arguments.seeds):
         for name, overrides in SETTINGS.items():

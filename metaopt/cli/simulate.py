@@ -47,8 +47,6 @@ def simulate(
     loaded, folder = load_any_study(study, set_ or [], allow_import=allow_import), study_folder(from_)
     if not isinstance(loaded, Study):
         raise ConfigError(f"Study {loaded.name!r} must search for schedules, but searches for starts.")
-    if loaded.spec.search.population is not None:
-        raise ConfigError(f"Study {loaded.name!r} must have no population, whose members change their schedules.")
     at_once = workers or loaded.spec.search.workers
     if at_once == "auto":
         raise ConfigError("`--workers` must say how many trials run at once, as `search.workers` is auto.")
@@ -135,10 +133,11 @@ def _print_surrogate(console: "Console", past: "PastStudy", surrogate: "Surrogat
     error = sum(abs(a - b) for a, b in zip(true, guessed, strict=True)) / len(true)
     mean = sum(true) / len(true)
     spread = sum(abs(a - mean) for a in true) / len(true)
+    n_better = sum(score < 0 for score in true)
     console.print(
         f"Guesses, each trial from the others: rank correlation {spearmanr(true, guessed).statistic:.2f}, mean error "
-        f"{error:.2f} in scores that are {spread:.2f} from their mean. No guess is better than the best trial, "
-        f"{min(true):+.3f}.",
+        f"{error:.2f} in scores that are {spread:.2f} from their mean. {n_better} of {len(true)} trials are better "
+        f"than the reference, the best has {min(true):+.3f}: no guess is better than that one.",
         highlight=False,
     )
     if past.n_left_out:

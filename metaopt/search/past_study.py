@@ -154,6 +154,11 @@ def n_parts(curve: TrainingCurve) -> int:
 
 def check_same(study: Study, past: PastStudy, folder: Path) -> None:
     """ConfigError, naming all that differs, unless what `study` trains has been recorded in `past`."""
+    if study.spec.search.population is not None or past.study.spec.search.population is not None:
+        raise ConfigError(
+            f"`search.population` must be left out here and in the study in {folder}: what a schedule that changes "
+            "with the others would have given is nowhere recorded."
+        )
     differing = list(_differing(study, past.study))
     if differing:
         raise ConfigError(

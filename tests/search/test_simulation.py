@@ -210,6 +210,16 @@ def test_all_that_differs_is_named_at_once(wild: tuple[Path, Study], tmp_path: P
         again(wild[0], with_search(tmp_path, WILD | {"evaluations": 3, "seeds": [7], "reference": "ttur"}))
 
 
+def test_populations_are_refused(wild: tuple[Path, Study], tmp_path: Path) -> None:
+    members = {"trials": 9, "seed": 5, "population": {"method": "pbt"}}
+    population = load_study(str(write_study(tmp_path, tiny_study(**WILD | {"search": members}))))
+    with pytest.raises(ConfigError, match=r"`search\.population` must be left out here and in the study in"):
+        again(wild[0], population)
+    past = read_past_study(wild[0])
+    with pytest.raises(ConfigError, match=r"`search\.population` must be left out here and in the study in"):
+        check_same(past.study, replace(past, study=population), wild[0])
+
+
 def test_narrower_ranges_and_more_trials_are_allowed(wild: tuple[Path, Study], tmp_path: Path) -> None:
     narrower = {"schedule": {"family": "constant", "ranges": {"lr_d": {"low": 1e-4, "high": 3.0, "log": False}}}}
     assert len(again(wild[0], with_search(tmp_path, WILD | narrower, trials=30)).trials) == 30
