@@ -20,7 +20,7 @@ class Saved(dict[int, bytes]):
 class Job:
     """Something for a worker: one reference training, a candidate on all tasks and seeds, or an interval of one.
 
-    Or to wait, where others must come to an end first: Tune would end the worker's process, and start another later.
+    Or to wait, where others must come to an end first: without a job, a worker's process ends.
     """
 
     kind: Literal["reference", "candidate", "interval", "wait"]

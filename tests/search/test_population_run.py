@@ -236,7 +236,7 @@ def test_a_member_that_has_diverged_is_replaced_and_lives_again(tmp_path: Path) 
 
 
 def test_a_worker_without_work_waits_until_the_evaluation_has_decided(tmp_path: Path) -> None:
-    """Else Tune would end its process, and the next one, which starts longer than an interval takes, too."""
+    """Else its process would be let go, and another one started for the next interval."""
     session = session_of(tmp_path, population_study())
     advanced(session, lambda job: (job.number, job.evaluation) == (3, 1))
     last = session.next_job("last")
