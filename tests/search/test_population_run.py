@@ -74,7 +74,7 @@ def test_a_copy_has_steps_in_its_schedule_and_says_whose_they_are(tmp_path: Path
 
 @METHODS
 def test_drivers_that_stop_after_each_job_end_as_one_that_never_did(tmp_path: Path, method: str) -> None:
-    content = population_study(method)
+    content = population_study(method, share=0.5)
     undisturbed = outcome(finished(tmp_path / "whole", content).rows())
     (tmp_path / "stopped").mkdir()
     for k in range(100):
