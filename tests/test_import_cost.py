@@ -73,6 +73,14 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
     assert loaded(text) & HEAVY == set()
 
 
+def test_the_driver_of_a_search_carries_no_compiler_and_no_scikit_learn() -> None:
+    code = "import metaopt.cli.outputs, metaopt.search.ray_runner, metaopt.search.search"
+    data = "from metaopt.training.resources import resources; from metaopt.gan import task_from_spec"
+    names = loaded(output(f"{code}; {data}; resources(task_from_spec('digits'))"))
+    assert {"torch", "ray", "optuna", "pandas"} <= names
+    assert names & {"triton", "sklearn"} == set()
+
+
 def test_every_public_name_is_there() -> None:
     for name in metaopt.__all__:
         assert getattr(metaopt, name) is not None

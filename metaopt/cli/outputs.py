@@ -67,7 +67,7 @@ def publish_best(folder: Path, study: Study, rows: Sequence[TrialRow], uri: str)
     if best is None:
         return None
     file = save_schedule(artifact(folder, manifest, best, rows, {}), folder / SCHEDULE)
-    runs = mlflow_runs(folder, manifest)
+    runs = mlflow_runs(folder, manifest, [best])
     save_schedule(artifact(folder, manifest, best, rows, runs), file)
     run_id = runs.get(trial_uid(study.name, study.key, best.number))
     if run_id is None:

@@ -1,6 +1,6 @@
 """A trial of a study as a schedule.json, or as an initialisation.safetensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 from importlib.metadata import version
@@ -15,7 +15,7 @@ from metaopt.search.folder import START, Manifest, read_manifest, tracking_uri, 
 from metaopt.search.optuna_space import TrialRow, read_rows
 from metaopt.search.population import followed
 from metaopt.search.winner import REFERENCE, Validation, read_validation
-from metaopt.tracking import load_runs
+from metaopt.tracking import find_runs
 
 _PACKAGES = ("metaopt", "torch", "ray", "optuna", "mlflow")
 
@@ -78,7 +78,8 @@ def export_trial(folder: Path, number: int | None = None) -> ScheduleArtifact:
     if manifest.learns_starts:
         raise ConfigError(f"Study {manifest.name!r} in {folder} must search for schedules, but searches for starts.")
     rows = read_rows(folder, manifest.name)
-    return artifact(folder, manifest, _chosen(folder, manifest, rows, number), rows, mlflow_runs(folder, manifest))
+    chosen = _chosen(folder, manifest, rows, number)
+    return artifact(folder, manifest, chosen, rows, mlflow_runs(folder, manifest, [chosen]))
 
 
 def front_in(folder: Path) -> list[TrialRow]:
@@ -99,7 +100,7 @@ def export_front(folder: Path) -> dict[int, ScheduleArtifact]:
         raise ConfigError(
             f"Study {manifest.name!r} in {folder} must have several `search.objectives` and a trial with a score."
         )
-    runs = mlflow_runs(folder, manifest)
+    runs = mlflow_runs(folder, manifest, front)
     return {row.number: artifact(folder, manifest, row, rows, runs) for row in front}
 
 
@@ -115,7 +116,7 @@ def export_start(folder: Path, number: int | None = None) -> Initialisation:
         raise ConfigError(f"Study {manifest.name!r} in {folder} must search for starts, but searches for schedules.")
     row = _chosen(folder, manifest, read_rows(folder, manifest.name), number)
     start = load_initialisation(trial_folder(folder, row.number) / START)
-    origin = _provenance(manifest, row, mlflow_runs(folder, manifest))
+    origin = _provenance(manifest, row, mlflow_runs(folder, manifest, [row]))
     return replace(start, provenance={**origin, **start.provenance})
 
 
@@ -133,13 +134,13 @@ def _chosen(folder: Path, manifest: Manifest, rows: Sequence[TrialRow], number: 
     raise ConfigError(f"Study {manifest.name!r} has no trial {number} with a score. Known: {known}.")
 
 
-def mlflow_runs(folder: Path, manifest: Manifest) -> dict[str, str]:
-    """Trial uid -> id of its MLflow run; empty if the store does not answer."""
+def mlflow_runs(folder: Path, manifest: Manifest, trials: Iterable[TrialRow]) -> dict[str, str]:
+    """Uid -> id of the MLflow run of each of `trials`; empty if the store does not answer."""
+    uids = [trial_uid(manifest.name, manifest.key, trial.number) for trial in trials]
     try:
-        runs = load_runs(tracking_uri(manifest.tracking_uri, folder), manifest.name)
+        return find_runs(tracking_uri(manifest.tracking_uri, folder), manifest.name, uids)
     except MetaoptError:
         return {}
-    return {str(run["tags.metaopt.trial_uid"]): str(run["run_id"]) for run in runs}
 
 
 def artifact(

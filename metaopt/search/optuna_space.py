@@ -24,7 +24,7 @@ from metaopt.search.es_sampler import AntitheticESSampler
 from metaopt.search.initialisation_study import AnyStudy, Choice
 from metaopt.search.journal import DriverJournal
 from metaopt.search.study import Study
-from metaopt.search.tpe import BoundedTPESampler
+from metaopt.search.tpe import BoundedTPESampler, Elite
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +116,7 @@ class Proposals:
         self._orphans = [trial for trial in running if _RESULT not in trial.user_attrs]
         self._n_asked = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
         """Trials handed out so far, by this driver and earlier ones."""
+        self._elite = Elite()
         self._ended: dict[int, TrialRow] = {}
         """Rows that change no more."""
         for trial in running:
@@ -217,8 +218,10 @@ class Proposals:
         search = self._study_spec.spec.search
         digest = hashlib.sha256(f"{search.seed}/{purpose}".encode()).digest()
         alone = isinstance(self._study_spec, Study) and self._study_spec.spec.search.population is not None
-        sampler = "random" if alone else search.sampler
-        return _SAMPLERS[sampler](self._study_spec, int.from_bytes(digest[:4], "big"))
+        sampler, seed = "random" if alone else search.sampler, int.from_bytes(digest[:4], "big")
+        if sampler == "tpe":
+            return BoundedTPESampler(seed=seed, elite=self._elite)
+        return _SAMPLERS[sampler](self._study_spec, seed)
 
 
 def _cmaes(study: Study, seed: int) -> BaseSampler:
@@ -235,7 +238,6 @@ def _es(study: Study, seed: int) -> BaseSampler:
 
 
 _SAMPLERS: Mapping[str, Callable[[Any, int], BaseSampler]] = {
-    "tpe": lambda study, seed: BoundedTPESampler(seed=seed),
     "random": lambda study, seed: RandomSampler(seed=seed),
     "cmaes": _cmaes,
     "gp": lambda study, seed: GPSampler(seed=seed),

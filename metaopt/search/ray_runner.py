@@ -24,7 +24,7 @@ from metaopt.search.deaths import ran_out_of_memory
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.packing import Share, larger
-from metaopt.search.ray_memory import memory_is_a_death
+from metaopt.search.ray_memory import memory_is_a_death, results_are_let_go
 from metaopt.search.ray_room import Room, check_room, nodes, share_of
 from metaopt.search.ray_trial import ERROR, JOB, OVER, REFUSAL, SLICE, Plan, TrainJob
 from metaopt.search.session import Session
@@ -233,7 +233,7 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     searcher = _SessionSearcher(session, observe)
     try:
-        with started(), memory_is_a_death():
+        with started(), memory_is_a_death(), results_are_let_go():
             _tuner(study, session, searcher, scratch).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

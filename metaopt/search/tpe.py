@@ -1,7 +1,7 @@
 """Optuna's TPE with a bounded memory, so that the thousandth proposal costs no more than the ten-thousandth."""
 
 import heapq
-from collections.abc import Container
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -28,17 +28,42 @@ class _Part:
         return [trial for trial in self._some if states is None or trial.state in states]
 
 
+class Elite:
+    """The best of a study's older trials, found once and kept up as the study grows."""
+
+    def __init__(self) -> None:
+        self._best: list[FrozenTrial] = []
+        self._n_done = 0
+
+    def among(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """The `BEST` by value, then number, in order of their numbers; `trials` begin with those of the last call."""
+        still_open = (n for n in range(self._n_done, len(trials)) if not trials[n].state.is_finished())
+        n_done = next(still_open, len(trials))
+        self._best = _best([*self._best, *trials[self._n_done : n_done]])
+        self._n_done = n_done
+        return sorted(_best([*self._best, *trials[n_done:]]), key=lambda trial: trial.number)
+
+
+def _best(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    complete = ((trial.values[0], trial.number, trial) for trial in trials if trial.state is TrialState.COMPLETE)
+    return [trial for _, _, trial in heapq.nsmallest(BEST, complete)]
+
+
 class BoundedTPESampler(TPESampler):
     """TPE over the latest 1,000 trials and the 25 best of all; the same as Optuna's up to there.
 
     An instance is for one draw, as it keeps what it has seen. Studies with several objectives are seen whole.
     """
 
-    _part: Any = None
+    def __init__(self, *, seed: int, elite: Elite) -> None:
+        """`elite` is that of all samplers of the study."""
+        super().__init__(seed=seed)
+        self._elite = elite
+        self._part: Any = None
 
     def _seen(self, study: Study) -> Any:
         if self._part is None:
-            self._part = bounded(study)
+            self._part = bounded(study, self._elite)
         return self._part
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -58,11 +83,9 @@ class BoundedTPESampler(TPESampler):
         return super().sample_independent(self._seen(study), trial, param_name, param_distribution)
 
 
-def bounded(study: Study) -> Any:
+def bounded(study: Study, elite: Elite) -> Any:
     """The study with its latest and its best trials, or the study itself where it has no more than the latest."""
     trials = study._get_trials(deepcopy=False)  # of all brackets, as Optuna's TPE sees them
     if len(trials) <= LATEST or len(study.directions) > 1:
         return study
-    older = (trial for trial in trials[:-LATEST] if trial.state is TrialState.COMPLETE)
-    best = heapq.nsmallest(BEST, older, key=lambda trial: (trial.values[0], trial.number))
-    return _Part(study, [*sorted(best, key=lambda trial: trial.number), *trials[-LATEST:]])
+    return _Part(study, [*elite.among(trials[:-LATEST]), *trials[-LATEST:]])

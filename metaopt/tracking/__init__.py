@@ -5,7 +5,7 @@ from pathlib import Path
 from metaopt.tracking.mlflow_connect import check_installed
 from metaopt.tracking.mlflow_store import MlflowSink
 from metaopt.tracking.null import NullTracker
-from metaopt.tracking.read import load_curve, load_runs
+from metaopt.tracking.read import find_runs, load_curve, load_runs
 from metaopt.tracking.records import CsvWriter, JsonlWriter
 from metaopt.tracking.registry import register_schedule
 from metaopt.tracking.sender import SpooledTracker
@@ -22,6 +22,7 @@ __all__ = [
     "Status",
     "Tracker",
     "Value",
+    "find_runs",
     "load_curve",
     "load_runs",
     "open_tracker",

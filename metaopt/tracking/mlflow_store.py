@@ -124,7 +124,7 @@ class _StudyRuns:
         if uid is not None:
             self._recall()
         if uid not in self._ids and uid in self._unsure:
-            wanted = " and ".join(f"tags.`{key}` = {_quoted(tag)}" for key, tag in self._identity(uid).items())
+            wanted = " and ".join(f"tags.`{key}` = {quoted(tag)}" for key, tag in self._identity(uid).items())
             found = self._client.search_runs([self._experiment], wanted, order_by=["attributes.start_time ASC"])
             # trials may carry the study's uid as a tag of their own
             ids = [run.info.run_id for run in found if uid is not None or PARENT_TAG not in run.data.tags]
@@ -136,7 +136,7 @@ class _StudyRuns:
         """Get to know all trials at once: a search for each would look through all, at each of them."""
         if self._recalled:
             return
-        ours = f"tags.`{PARENT_TAG}` = {_quoted(self._id(None))}"
+        ours = f"tags.`{PARENT_TAG}` = {quoted(self._id(None))}"
         token: str | None = None
         while token != "":
             page = self._client.search_runs(
@@ -162,7 +162,8 @@ def entity_key(key: str) -> str:
     return plain[:MAX_KEY].rstrip("/") or "_"
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Text in a filter of MLflow's search."""
     return f'"{value}"' if "'" in value else f"'{value}'"
 
 

@@ -1,12 +1,12 @@
 """Reading tracked numbers back, through MLflow's client."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from metaopt.errors import ConfigError, MetaoptError, MissingPackageError
 from metaopt.tracking.mlflow_connect import check_installed, connect, silent, sqlite_path
-from metaopt.tracking.mlflow_store import PARENT_TAG, entity_key
+from metaopt.tracking.mlflow_store import PARENT_TAG, TRIAL_TAG, entity_key, quoted
 from metaopt.tracking.redact import redacted
 
 if TYPE_CHECKING:
@@ -27,12 +27,26 @@ def load_runs(tracking_uri: str, experiment: str) -> list[dict[str, Any]]:
         MetaoptError: the store does not answer.
     """
     with reading(tracking_uri) as client:
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            names = sorted(e.name for e in client.search_experiments())
-            raise ConfigError(f"{redacted(tracking_uri)} must hold the experiment {experiment!r}, but it holds {names}")
-        runs = [run for run in _runs(client, found.experiment_id) if PARENT_TAG in run.data.tags]
+        where = _experiment(client, tracking_uri, experiment)
+        runs = [run for run in _runs(client, where) if PARENT_TAG in run.data.tags]
     return [_row(run) for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_name))]
+
+
+def find_runs(tracking_uri: str, experiment: str, uids: Iterable[str]) -> dict[str, str]:
+    """Ids of the runs of some trials, by the trial's uid; of several, the one that began last.
+
+    Raises:
+        ConfigError: there is no such store or experiment.
+        MetaoptError: the store does not answer.
+    """
+    found: dict[str, str] = {}
+    with reading(tracking_uri) as client:
+        where = [_experiment(client, tracking_uri, experiment)]
+        for uid in uids:
+            ours = f"tags.`{TRIAL_TAG}` = {quoted(uid)}"
+            for run in client.search_runs(where, ours, max_results=1, order_by=["attributes.start_time DESC"]):
+                found[uid] = str(run.info.run_id)
+    return found
 
 
 def load_curve(tracking_uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
@@ -66,6 +80,14 @@ def reading(tracking_uri: str) -> Iterator["MlflowClient"]:
     except MlflowException as error:
         kind = ConfigError if error.error_code == "RESOURCE_DOES_NOT_EXIST" else MetaoptError
         raise kind(f"{redacted(tracking_uri)}: {redacted(str(error))}") from error
+
+
+def _experiment(client: "MlflowClient", tracking_uri: str, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        names = sorted(e.name for e in client.search_experiments())
+        raise ConfigError(f"{redacted(tracking_uri)} must hold the experiment {name!r}, but it holds {names}")
+    return str(found.experiment_id)
 
 
 def _runs(client: "MlflowClient", experiment: str) -> Iterator["Run"]:

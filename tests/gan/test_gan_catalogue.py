@@ -1,6 +1,7 @@
 """The data sets that come with packages, and what their cards say."""
 
 import importlib.machinery
+import subprocess
 import sys
 
 import numpy as np
@@ -127,3 +128,22 @@ def test_a_missing_package_is_named_with_its_command(
     monkeypatch.setattr(sys, "meta_path", [importlib.machinery.PathFinder])
     with pytest.raises(MissingPackageError, match=f"The data set `{name}` needs {package}: {command}"):
         load_dataset(name)
+
+
+DIGITS = """
+import subprocess
+import sys
+from metaopt.gan import load_dataset
+ours = load_dataset("digits")
+assert "sklearn" not in sys.modules, "loading the digits takes no import of scikit-learn"
+import numpy as np
+from sklearn.datasets import load_digits
+theirs = load_digits()
+assert (ours.x[:, 0].numpy() == np.rint(theirs.images * (255 / 16))).all() and ours.x.shape == (1797, 1, 8, 8)
+assert (ours.y.numpy() == theirs.target).all()
+"""
+
+
+def test_digits_are_those_of_scikit_learn_without_its_import():
+    done = subprocess.run([sys.executable, "-c", DIGITS], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from metaopt.errors import ConfigError
-from metaopt.tracking import Point, load_curve, load_runs, open_tracker
+from metaopt.tracking import Point, find_runs, load_curve, load_runs, open_tracker
 from metaopt.tracking.curves import MAX_POINTS
 from metaopt.tracking.mlflow_store import entity_key
 
@@ -279,6 +279,15 @@ def test_reading_pages_through_many_runs(store, tmp_path, monkeypatch):
     monkeypatch.setattr("metaopt.tracking.read._PAGE", 2)
     deliver(store, tmp_path, start_study, *[start(f"t{n}") for n in range(5)])
     assert [run["name"] for run in load_runs(store, EXPERIMENT)] == [f"trial t{n}" for n in range(5)]
+
+
+def test_single_runs_are_found_without_reading_all(store, tmp_path):
+    deliver(store, tmp_path, start_study, *[start(f"t{n}") for n in range(5)])
+    ids = {run["tags.metaopt.trial_uid"]: run["run_id"] for run in load_runs(store, EXPERIMENT)}
+    assert find_runs(store, EXPERIMENT, ["t3", "t1"]) == {"t3": ids["t3"], "t1": ids["t1"]}
+    assert find_runs(store, EXPERIMENT, ["t9"]) == {}
+    with pytest.raises(ConfigError, match="must hold the experiment 'other'"):
+        find_runs(store, "other", ["t1"])
 
 
 def test_reading_what_is_not_there_says_so(store, tmp_path):
