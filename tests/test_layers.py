@@ -33,6 +33,7 @@ FROM_ROOT = ("", "__version__")  # `import metaopt`, `from metaopt import __vers
 HOMES = {
     "ray": (
         "metaopt/search/ray_runner.py",
+        "metaopt/search/ray_handing.py",
         "metaopt/search/ray_room.py",
         "metaopt/search/ray_trial.py",
         "metaopt/search/ray_grid.py",
@@ -43,6 +44,7 @@ HOMES = {
     "optuna": (
         "metaopt/search/optuna_space.py",
         "metaopt/search/es_sampler.py",
+        "metaopt/search/samplers.py",
         "metaopt/search/journal.py",
         "metaopt/search/tpe.py",
     ),

@@ -70,7 +70,7 @@ def _front(to: Path, table: "pd.DataFrame", objectives: Sequence[str]) -> Sequen
 
     if "front" not in table:
         return []
-    front = table[table["front"] == True]  # noqa: E712
+    front = table[table["front"].eq(True)]
     front.to_csv(to / "front.csv", index=False)
     text = (
         f"Trials of which none is better in one of {', '.join(objectives)} and as good in the others; the score is "

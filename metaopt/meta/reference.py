@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import metaopt
+from metaopt.errors import StorageError
 from metaopt.gan import Task
 from metaopt.meta.maml.meta_run import MetaRecord
 from metaopt.meta.maml.meta_task import MetaTask
 from metaopt.meta.objective import TrainingCurve, curve
 from metaopt.schedules import NamedSchedule
 from metaopt.training import Outcome, Record
-from metaopt.whole_file import write_whole
+from metaopt.whole_file import read_checked, write_checked
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def store(folder: Path, key: str, recorded: Recorded) -> None:
         "records": [record.as_dict() for record in recorded.records],
         "grids": [grid.hex() for grid in recorded.grids],
     }
-    write_whole(folder / f"{key}.json", json.dumps(content | {_CHECK: _digest(content)}))
+    write_checked(folder / f"{key}.json", content)
 
 
 def find(folder: Path, key: str) -> Recorded | None:
@@ -67,23 +68,13 @@ def find(folder: Path, key: str) -> Recorded | None:
 
 def _read(path: Path) -> Recorded | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        check = content.pop(_CHECK, None)
-        if check is not None and check != _digest(content):  # older files have none
-            return None
+        content = read_checked(path, or_unchecked=True) or {}
         return Recorded(
             records=tuple(record_from(item) for item in content["records"]),
             grids=tuple(bytes.fromhex(grid) for grid in content["grids"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (StorageError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-_CHECK = "sha256"
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def record_from(item: dict[str, Any]) -> Record | MetaRecord:

@@ -1,23 +1,20 @@
 """What the folder of a study keeps of a population: intervals, saved trainings, and what was decided."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metaopt.errors import StorageError
 from metaopt.meta.reference import record_from
 from metaopt.search.jobs import Saved, Slice
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.population import Standing, Step
 from metaopt.search.problems import AnyRecord
-from metaopt.whole_file import write_whole
+from metaopt.whole_file import read_checked, write_checked, write_whole
 
 FOLDER = "population"
-_CHECK = "sha256"
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +63,7 @@ class Generations:
         }
         records = {str(i): [record.as_dict() for record in records] for i, records in part.records.items()}
         saved = {str(i): digest for i, digest in digests.items()}
-        _write(self._done(number, evaluation), {"records": records, "digests": saved, **rest})
+        write_checked(self._done(number, evaluation), {"records": records, "digests": saved, **rest})
         return Done(records=part.records, digests=digests, **rest)
 
     def find(self, number: int, evaluation: int) -> Done | None:
@@ -103,7 +100,7 @@ class Generations:
         """Keep a decision, before anything follows from it."""
         steps = {str(number): asdict(step) for number, step in decision.steps.items()}
         standings = [asdict(one) for one in decision.standings]
-        _write(self._decision(evaluation), {"standings": standings, "steps": steps})
+        write_checked(self._decision(evaluation), {"standings": standings, "steps": steps})
 
     def decision(self, evaluation: int) -> Decision | None:
         """What was decided at an evaluation; None if nothing was."""
@@ -151,26 +148,10 @@ def history(folder: Path, rows: Sequence[TrialRow]) -> list[dict[str, Any]]:
     return table
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(content | {_CHECK: _digest(content)}))
-
-
 def _read(path: Path) -> dict[str, Any] | None:
-    """What `_write` wrote; None if there is nothing, or what is there is damaged, and is then removed."""
-    if not path.exists():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop(_CHECK) == _digest(content):
-            return content
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # said below, as any damage is
-    log.warning("%s is not whole: what it held is made again", path)
-    path.unlink(missing_ok=True)
-    return None
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    """What was written there; None if there is nothing, or what is there is damaged, and is then removed."""
+    content = read_checked(path) if path.exists() else None
+    if content is None and path.exists():
+        log.warning("%s is not whole: what it held is made again", path)
+        path.unlink()
+    return content

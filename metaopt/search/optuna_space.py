@@ -5,36 +5,30 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from metaopt.errors import StorageError
-from metaopt.search.es_sampler import AntitheticESSampler
 from metaopt.search.initialisation_study import AnyStudy, Choice
 from metaopt.search.journal import DriverJournal
+from metaopt.search.samplers import REDUCTION, n_horizons, pruner_of, prunes, sampler_of
 from metaopt.search.study import Study
-from metaopt.search.tpe import BoundedTPESampler, Elite
+from metaopt.search.tpe import Elite
 
 log = logging.getLogger(__name__)
 
 JOURNAL = "optuna.journal"
 _FEWEST_FOR_IMPORTANCES = 8
 _RESULT, _RAY_TRIAL, _NAME, _PRUNED = "result", "ray_trial_id", "schedule", "pruned"
-_POPULATION = 20
-"""Of NSGA-II: Optuna's 50 would be one generation of many a study."""
-_REDUCTION = 3
-"""Of Hyperband: one in three goes on (Li et al. 2018, section 3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +94,13 @@ class Proposals:
         """Open or create the record in `folder`; trials that a dead driver left running are proposed again."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._study_spec, self.prunes, self._horizons = study, _prunes(study), _n_horizons(study)
+        self._study_spec, self.prunes, self._horizons = study, prunes(study), n_horizons(study)
         self._study = optuna.create_study(
             storage=_open(folder / JOURNAL),
             study_name=study.name,
             directions=["minimize"] * len(study.objectives),
             load_if_exists=True,
-            pruner=_pruner(study),
+            pruner=pruner_of(study),
         )
         for first in study.first:
             self._study.enqueue_trial(dict(first.params), user_attrs={_NAME: first.schedule.name}, skip_if_exists=True)
@@ -168,7 +162,7 @@ class Proposals:
         known = self._found(number)
         trial, said = Trial(self._study, known._trial_id), f"{_PRUNED}_{step}"
         if said not in known.user_attrs:
-            at = _REDUCTION ** (step - 1) if self._horizons > 1 else step  # each horizon is a rung
+            at = REDUCTION ** (step - 1) if self._horizons > 1 else step  # each horizon is a rung
             if at not in known.intermediate_values:
                 trial.report(score, at)
             trial.set_user_attr(said, bool(trial.should_prune()))
@@ -215,56 +209,8 @@ class Proposals:
                 trial.suggest_float(name, space.low, space.high, log=space.log)
 
     def _sampler(self, purpose: str) -> BaseSampler:
-        search = self._study_spec.spec.search
-        digest = hashlib.sha256(f"{search.seed}/{purpose}".encode()).digest()
-        alone = isinstance(self._study_spec, Study) and self._study_spec.spec.search.population is not None
-        sampler, seed = "random" if alone else search.sampler, int.from_bytes(digest[:4], "big")
-        if sampler == "tpe":
-            return BoundedTPESampler(seed=seed, elite=self._elite)
-        return _SAMPLERS[sampler](self._study_spec, seed)
-
-
-def _cmaes(study: Study, seed: int) -> BaseSampler:
-    """CMA-ES from the reference on; its first step size is Optuna's, a sixth of each range."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`x0`", FutureWarning)  # goes with Optuna 6, which has nothing in its place
-        return CmaEsSampler(x0=dict(study.reference.params), seed=seed)
-
-
-def _es(study: Study, seed: int) -> BaseSampler:
-    """One seed for all draws: which perturbation a trial has follows from its number."""
-    space = {name: FloatDistribution(found.low, found.high, log=found.log) for name, found in study.space.items()}
-    return AntitheticESSampler(study.spec.search.seed, study.reference.params, space=space)
-
-
-_SAMPLERS: Mapping[str, Callable[[Any, int], BaseSampler]] = {
-    "random": lambda study, seed: RandomSampler(seed=seed),
-    "cmaes": _cmaes,
-    "gp": lambda study, seed: GPSampler(seed=seed),
-    "es": _es,
-    "nsga2": lambda study, seed: NSGAIISampler(seed=seed, population_size=_POPULATION),
-}
-
-
-def _pruner(study: AnyStudy) -> BasePruner:
-    """Optuna's own, over the evaluations of a trial, or over its horizons."""
-    horizons = _n_horizons(study)
-    n = _REDUCTION ** (horizons - 1) if horizons > 1 else study.spec.evaluations
-    pruners: Mapping[str, Callable[[], BasePruner]] = {
-        "none": NopPruner,
-        "asha": lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=_REDUCTION),
-        "hyperband": lambda: HyperbandPruner(min_resource=1, max_resource=n, reduction_factor=_REDUCTION),
-        "median": MedianPruner,
-    }
-    return pruners[study.spec.search.pruner if isinstance(study, Study) else "none"]()
-
-
-def _prunes(study: AnyStudy) -> bool:
-    return isinstance(study, Study) and study.spec.search.pruner != "none"
-
-
-def _n_horizons(study: AnyStudy) -> int:
-    return len(study.spec.search.horizons) if isinstance(study, Study) else 1
+        digest = hashlib.sha256(f"{self._study_spec.spec.search.seed}/{purpose}".encode()).digest()
+        return sampler_of(self._study_spec, int.from_bytes(digest[:4], "big"), self._elite)
 
 
 def read_rows(folder: Path, name: str) -> list[TrialRow]:

@@ -101,22 +101,9 @@ def perturbed(params: Params, space: Mapping[str, Range], rules: PopulationSpec,
     found = {}
     for name, where in space.items():
         anew, u, factor = random.random() < rules.resample, random.random(), random.choice(rules.factors)
-        value = at(where, u) if anew else params[name] * factor
+        value = where.at(u) if anew else params[name] * factor
         found[name] = min(max(value, where.low), where.high)
     return found
-
-
-def at(where: Range, u: float) -> float:
-    """The value at `u` in [0, 1] of a range, on its scale."""
-    low, high = (math.log(where.low), math.log(where.high)) if where.log else (where.low, where.high)
-    x = low + u * (high - low)
-    return min(max(math.exp(x) if where.log else x, where.low), where.high)
-
-
-def place_in(where: Range, value: float) -> float:
-    """The inverse of `at`."""
-    low, high, x = (math.log(y) if where.log else y for y in (where.low, where.high, value))
-    return (x - low) / (high - low)
 
 
 def _promising(
@@ -125,7 +112,7 @@ def _promising(
     varied = {name: where for name, where in space.items() if where.low < where.high}
 
     def cube(params: Params) -> list[float]:
-        return [place_in(where, params[name]) for name, where in varied.items()]
+        return [where.place(params[name]) for name, where in varied.items()]
 
     observed = [
         Observed(x=cube(one.params), t=t, y=one.before - one.score)
@@ -134,7 +121,7 @@ def _promising(
     ]
     best = most_promising(observed, [cube(params) for params in pending], len(past) + 1, purpose, n=len(varied))
     held = {name: where.low for name, where in space.items() if name not in varied}
-    found = held | {name: at(where, u) for (name, where), u in zip(varied.items(), best, strict=True)}
+    found = held | {name: where.at(u) for (name, where), u in zip(varied.items(), best, strict=True)}
     return {name: found[name] for name in space}
 
 

@@ -12,23 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from metaopt.errors import ArtifactError, MetaoptError, StorageError
-from metaopt.meta.maml import Initialisation, load_initialisation, save_initialisation
-from metaopt.meta.reference import Recorded, find, store, training_key
+from metaopt.errors import MetaoptError, StorageError
+from metaopt.meta.maml import Initialisation
 from metaopt.search.deaths import explained, in_a_line, lost_its_node, ran_out_of_memory
 from metaopt.search.export import front_of
-from metaopt.search.folder import references
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.judging import judge, race_lost
 from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
 from metaopt.search.population_run import PopulationRun, population_of
 from metaopt.search.problems import AnyRecord
+from metaopt.search.reference_runs import ReferenceRuns
 from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
 from metaopt.search.trial_runs import TrialRuns
 from metaopt.tracking import Tracker
-from metaopt.training import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -94,17 +92,7 @@ class Session:
         horizons = study.spec.search.horizons if isinstance(study, Study) else (1.0,)
         self.trainings = Trainings(tasks=study.tasks, seeds=study.spec.seeds, horizons=tuple(horizons))
         self._runs = TrialRuns(study, folder, self.trainings, tracker)
-        self._keys = [
-            training_key(
-                self.trainings.task(i),
-                study.reference.schedule,
-                self.trainings.id(i)[1],
-                identities[self.trainings.place(i)],
-            )
-            for i in range(len(self.trainings))
-        ]
-        self._reference = {i: found for i in range(len(self.trainings)) if (found := self._kept_reference(i))}
-        self._untaken = [i for i in range(len(self.trainings)) if i not in self._reference]
+        self._references = ReferenceRuns(study, folder, self.trainings, identities)
         self.population = population_of(study, folder, self.trainings)
         self._running: dict[str, _Running] = {}
         self._again: list[Job] = []
@@ -116,17 +104,6 @@ class Session:
         for row in self.rows():
             if row.verdict is not None and row.ended is not None:
                 self._runs.close(row.number, row.verdict, round(row.ended.timestamp() * 1000))
-
-    def _kept_reference(self, i: int) -> Recorded | None:
-        """A reference training of an earlier driver, with its start where it has one; None if it must be run again."""
-        found = find(references(self.folder), self._keys[i])
-        if found is None or isinstance(self.study, Study) or found.records[-1].outcome is Outcome.DIVERGED:
-            return found
-        try:
-            load_initialisation(self._reference_start(i))
-        except ArtifactError:
-            return None
-        return found
 
     # What a worker does next
 
@@ -149,14 +126,9 @@ class Session:
             return None
         if self._again:
             return self._again.pop(0)
-        if self._untaken:
-            schedule = self.study.reference.schedule
-            return Job(
-                kind="reference",
-                family=schedule.family,
-                params=schedule.params,
-                training=self._untaken.pop(0),
-            )
+        reference = self._references.next_job()
+        if reference is not None:
+            return reference
         proposal = self._asked(job_id)
         if proposal is None:
             return None if self.population is None else self._next_interval(self.population)
@@ -191,9 +163,9 @@ class Session:
     def _settle(self, population: PopulationRun) -> None:
         """Take the decisions for which all is there, and give the members at their end their scores."""
         population.join(self.rows())
-        if len(self._reference) < len(self.trainings):
+        if not self._references.complete:
             return
-        ended = population.settle({i: recorded.records for i, recorded in self._reference.items()})
+        ended = population.settle(self._references.records)
         self._unscored += [_Ended(number=number, records=population.records(number)) for number in ended]
         self._score_what_can_be()
         if ended:
@@ -275,13 +247,9 @@ class Session:
 
     def _pruned(self, job: Job, records: Mapping[int, list[AnyRecord]]) -> str:
         """What the pruner says at the latest evaluation or horizon, once all reference trainings are there."""
-        if (
-            not self.proposals.prunes
-            or len(self._reference) < len(self.trainings)
-            or self.proposals.row(job.number).name
-        ):
+        if not self.proposals.prunes or not self._references.complete or self.proposals.row(job.number).name:
             return ""
-        reference = {i: recorded.records for i, recorded in self._reference.items()}
+        reference = self._references.records
         scores = judge(self.study, self.trainings, records, reference, wall_s=0.0, lost="").scores
         horizons = len(self.trainings.horizons)
         n = horizons if horizons > 1 else self.study.spec.evaluations
@@ -299,9 +267,9 @@ class Session:
         if job.kind == "reference":
             if error is not None:
                 raise MetaoptError(f"The reference training of {self.trainings.label(job.training)} failed: {error}")
-            if job.training in starts:
-                save_initialisation(starts[job.training], self._reference_start(job.training))
-            self._keep_reference(job.training, running.records[job.training], running.grids.get(job.training, []))
+            i = job.training
+            self._references.keep(i, running.records[i], running.grids.get(i, []), starts.get(i))
+            self._score_what_can_be()
             return
         if error is not None and job.kind != "wait":
             for number in self._concerned(job):
@@ -326,11 +294,6 @@ class Session:
         if self.population is None or self.proposals.row(job.number).verdict is None:
             return [job.number]
         return self.population.needing(job)
-
-    def _keep_reference(self, i: int, records: Sequence[AnyRecord], grids: Sequence[bytes]) -> None:
-        self._reference[i] = Recorded(records=tuple(records), grids=tuple(grids))
-        store(references(self.folder), self._keys[i], self._reference[i])
-        self._score_what_can_be()
 
     def on_death(self, job_id: str, reason: str) -> None:
         """The worker of a job died: maybe not the schedule's fault, so it is handed out once more.
@@ -389,14 +352,20 @@ class Session:
     # Scores
 
     def _score_what_can_be(self) -> None:
-        if len(self._reference) < len(self.trainings):
+        if not self._references.complete:
             return
         while self._unscored:
             ended = self._unscored.pop(0)
             if not ended.records:
                 ended = self._as_reference(ended.number)
-            reference = {i: recorded.records for i, recorded in self._reference.items()}
-            verdict = judge(self.study, self.trainings, ended.records, reference, wall_s=ended.wall_s, lost=ended.lost)
+            verdict = judge(
+                self.study,
+                self.trainings,
+                ended.records,
+                self._references.records,
+                wall_s=ended.wall_s,
+                lost=ended.lost,
+            )
             verdict = replace(verdict, memory_mb=ended.memory_mb, gpu_memory_mb=ended.gpu_memory_mb)
             if self.population is not None and not self.rows()[ended.number].name:
                 notes = [self.population.notes(ended.number), verdict.reason]
@@ -406,21 +375,13 @@ class Session:
 
     def _as_reference(self, number: int) -> "_Ended":
         """The reference trainings as those of a trial, whose curves and grids are kept."""
-        records = {i: list(recorded.records) for i, recorded in self._reference.items()}
+        records = {i: list(part) for i, part in self._references.records.items()}
         self._runs.log(number, records)
-        for i, recorded in self._reference.items():
+        for i, recorded in self._references.found.items():
             for evaluation, grid in enumerate(recorded.grids, start=1):
                 self._runs.keep_grid(number, i, evaluation, grid)
-        start = self._reference_start(0)
-        return _Ended(
-            number=number,
-            records=records,
-            wall_s=sum(recorded.records[-1].wall_s for recorded in self._reference.values()),
-            start=load_initialisation(start) if start.exists() else None,
-        )
-
-    def _reference_start(self, i: int) -> Path:
-        return references(self.folder) / f"{self._keys[i]}.safetensors"
+        wall_s = sum(part[-1].wall_s for part in records.values())
+        return _Ended(number=number, records=records, wall_s=wall_s, start=self._references.start)
 
     def _tell(self, number: int, verdict: Verdict, start: Initialisation | None = None) -> None:
         if isinstance(self.tracker.error, OSError):  # told now, it would never be trained again, and its curves missing

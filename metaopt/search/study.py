@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -36,6 +37,17 @@ class Range:
     log: bool
     whole: bool = False
     """Whether only whole numbers are tried."""
+
+    def at(self, u: float) -> float:
+        """The value at `u` in [0, 1], on the range's scale; the ends exactly at 0 and 1."""
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        x = low + u * (high - low)
+        return min(max(math.exp(x) if self.log else x, self.low), self.high)
+
+    def place(self, value: float) -> float:
+        """The inverse of `at`, for ``low < high``."""
+        low, high, x = (math.log(y) if self.log else y for y in (self.low, self.high, value))
+        return (x - low) / (high - low)
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, int | float) and self.low <= value <= self.high

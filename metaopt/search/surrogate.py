@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from metaopt.meta import TrainingCurve, score
 from metaopt.meta.objective import log_fid
 from metaopt.search.past_study import PastStudy, PastTrial
-from metaopt.search.study import Range
 from metaopt.training import Outcome
 
 NEIGHBOURS = 3
@@ -67,7 +66,7 @@ class Surrogate:
         return true, guessed
 
     def _unit(self, params: Mapping[str, Any]) -> NDArray[np.float64]:
-        return np.array([_share(params[name], range_) for name, range_ in self._space.items()])
+        return np.array([range_.place(params[name]) for name, range_ in self._space.items()])
 
     def _answer(self, point: NDArray[np.float64], among: Sequence[int]) -> Answer:
         distance = np.linalg.norm(self._points[among] - point, axis=1)
@@ -112,10 +111,6 @@ class Surrogate:
         trainings, evaluations = self._past.trainings, self._past.study.spec.evaluations
         ours, theirs = ({trainings.id(i): of[i] for i in trainings.at(-1)} for of in (curves, self._reference))
         return score(ours, theirs, evaluations, self._past.study.objective)
-
-
-def _share(x: float, of: Range) -> float:
-    return math.log(x / of.low) / math.log(of.high / of.low) if of.log else (x - of.low) / (of.high - of.low)
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -7,18 +7,18 @@ from typing import Any
 from sessions import opened, slices
 
 from metaopt.search.jobs import Job
-from metaopt.search.ray_runner import _SessionSearcher
+from metaopt.search.ray_handing import SessionSearcher
 from metaopt.search.ray_trial import ERROR, JOB, OVER, SLICE
 from metaopt.search.session import Session
 
 
-def handing(session: Session, room: int = 2) -> _SessionSearcher:
-    searcher = _SessionSearcher(session, lambda _: None)
+def handing(session: Session, room: int = 2) -> SessionSearcher:
+    searcher = SessionSearcher(session, lambda _: None)
     searcher.room = lambda: room
     return searcher
 
 
-def suggested(searcher: _SessionSearcher, worker: str) -> Job:
+def suggested(searcher: SessionSearcher, worker: str) -> Job:
     found = searcher.suggest(worker)
     assert isinstance(found, Mapping), found
     job = found[JOB]
@@ -32,7 +32,7 @@ def reports(session: Session, job: Job) -> list[dict[str, Any]]:
     return [{SLICE: part, OVER: part is parts[-1]} for part in parts]
 
 
-def work(searcher: _SessionSearcher, session: Session, worker: str, job: Job) -> None:
+def work(searcher: SessionSearcher, session: Session, worker: str, job: Job) -> None:
     over = [searcher.take_in(worker, report) for report in reports(session, job)]
     assert over == [*[False] * (len(over) - 1), True]
 

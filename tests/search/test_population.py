@@ -12,13 +12,11 @@ from metaopt.search.population import (
     Interval,
     Standing,
     Step,
-    at,
     copied,
     decided,
     followed,
     lineage,
     perturbed,
-    place_in,
     schedule_of,
 )
 from metaopt.search.study import Range
@@ -91,11 +89,11 @@ def test_params_are_cut_to_their_ranges_and_held_ones_stay() -> None:
 
 @pytest.mark.parametrize("where", [Range(low=1e-4, high=1e-2, log=True), Range(low=-1.0, high=3.0, log=False)])
 def test_places_in_a_range(where: Range) -> None:
-    assert (at(where, 0.0), at(where, 1.0)) == pytest.approx((where.low, where.high), rel=1e-14)
-    assert at(where, 0.0) in where and at(where, 1.0) in where
+    assert (where.at(0.0), where.at(1.0)) == pytest.approx((where.low, where.high), rel=1e-14)
+    assert where.at(0.0) in where and where.at(1.0) in where
     for u in (0.0, 0.1, 0.5, 1.0):
-        assert place_in(where, at(where, u)) == pytest.approx(u, abs=1e-12)
-    assert at(where, 0.5) == pytest.approx(1e-3 if where.log else 1.0, rel=1e-12)
+        assert where.place(where.at(u)) == pytest.approx(u, abs=1e-12)
+    assert where.at(0.5) == pytest.approx(1e-3 if where.log else 1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("method", ["pbt", "pb2"])
