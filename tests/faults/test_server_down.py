@@ -14,6 +14,7 @@ from studies import metaopt, tiny_study, write_study
 from metaopt.search.optuna_space import read_rows
 
 N_TRIALS = 10
+DOWN_S = 60.0
 
 
 def _server(out: Path) -> Server:
@@ -21,32 +22,41 @@ def _server(out: Path) -> Server:
     return Server(f"sqlite:///{out / 'mlflow.db'}", out.parent / "artifacts")
 
 
-def _study(folder: Path, budget: int) -> Path:
+def _study(folder: Path, budget: int, trials: int = N_TRIALS) -> Path:
     tasks = [{"data": "digits", "budget": budget, "n_samples": 100, "width": 16}]
-    return write_study(folder, tiny_study(tasks=tasks, search={"trials": N_TRIALS, "seed": 1, "sampler": "random"}))
+    return write_study(folder, tiny_study(tasks=tasks, search={"trials": trials, "seed": 1, "sampler": "random"}))
+
+
+def _n_ended(out: Path) -> int:
+    return sum(row.verdict is not None for row in read_rows(out, "tiny"))
 
 
 def test_a_server_that_is_killed_while_trials_run_misses_nothing(tmp_path: Path) -> None:
-    store = tmp_path / "store"
+    store, trials = tmp_path / "store", 3 * N_TRIALS
     server, out = _server(store), tmp_path / "out"
     server.start()
-    command = [sys.executable, "-m", "metaopt.cli.main", "search", _study(tmp_path, 600), "--out", out]
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", _study(tmp_path, 1500, trials), "--out", out]
     environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
     log = tmp_path / "log"
     with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as search:
-        while not any(row.verdict for row in read_rows(out, "tiny")):
+        while _n_ended(out) == 0:
             assert search.poll() is None
             time.sleep(0.1)
         server.kill()
-        known = sum(row.verdict is not None for row in read_rows(out, "tiny"))
-        while sum(row.verdict is not None for row in read_rows(out, "tiny")) < min(known + 3, N_TRIALS):
-            assert search.poll() is None, "the search must not wait for the server"
+        killed_at, known, spooled = time.monotonic(), _n_ended(out), _spooled(out)
+        while _n_ended(out) < known + 3 or time.monotonic() < killed_at + DOWN_S:
+            assert search.poll() is None, "the search must not end before the server is there"
             time.sleep(0.1)
+        assert _spooled(out) > spooled
         server.start()
         assert search.wait(600) == 0, log.read_text()
     server.kill()
     (out / "mlflow.db").symlink_to(store / "mlflow.db")
-    check_whole(out, "tiny", N_TRIALS, n_points=21)
+    check_whole(out, "tiny", trials, n_points=21)
+
+
+def _spooled(out: Path) -> int:
+    return (out / "spool" / "events.jsonl").stat().st_size
 
 
 def test_what_a_server_has_missed_from_start_to_end_is_brought_by_sync(tmp_path: Path) -> None:
