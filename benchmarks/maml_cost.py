@@ -22,6 +22,7 @@ from metaopt.gan import LOSSES, PairSpec, make_pair
 from metaopt.meta.maml import ALGORITHMS, Episode, Inner, MetaTraining
 from metaopt.meta.maml.games import Round, all_but_heads, game_players, pair_weights
 from metaopt.schedules import build_schedule
+from metaopt.training.footprint import peak_memory_mb
 
 STEPS, BATCH, Z_DIM, REPEATS = (1, 2, 5, 10), 16, 64, 3
 
@@ -52,13 +53,13 @@ def one(name: str, steps: int, width: int) -> dict[str, object]:
         for _ in range(2 * steps)
     ]
     episode = Episode(support=rounds[:steps], query=rounds[steps:])
-    before, seconds = _peak_mib(), []
+    before, seconds = peak_memory_mb(), []
     going = training.run(iter([[episode]] * REPEATS))
     for _ in range(REPEATS):
         started = time.perf_counter()
         next(going)
         seconds.append(time.perf_counter() - started)
-    peak = _peak_mib()
+    peak = peak_memory_mb()
     return {
         "algorithm": name,
         "inner_steps": steps,
@@ -66,12 +67,6 @@ def one(name: str, steps: int, width: int) -> dict[str, object]:
         "peak_mib": peak - before,
         "process_mib": peak,
     }
-
-
-def _peak_mib() -> float:
-    """Of this process alone: `ru_maxrss` of a child begins with its parent's."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The journal file of a search, written by its driver alone."""
 
+import errno
 import io
 import json
 import os
@@ -24,6 +25,7 @@ class DriverJournal(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         """Open or create the file; its last line must be whole."""
+        self._path = path
         self._file = path.open("ab+", buffering=0)  # closes itself: Optuna never closes a backend
         self._fd = self._file.fileno()
         self._n_read, self._offset = 0, 0
@@ -46,8 +48,11 @@ class DriverJournal(BaseJournalBackend):
         """Add operations.
 
         Raises:
-            OSError: the disk is full or broken; the file is as it was before.
+            OSError: the path no longer leads to the file, or the disk is full or broken; the file is as it was before.
         """
+        # a folder that was moved away takes what is written through an open file with it
+        if not os.path.samestat(self._path.stat(), os.fstat(self._fd)):
+            raise OSError(errno.ESTALE, "another file has taken its place", str(self._path))
         rest = memoryview("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
         size = os.fstat(self._fd).st_size
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaopt.errors import StorageError
-from metaopt.search.folder import claim, locked, manifest_of, remember_tracking, tracking_uri
+from metaopt.search.folder import MANIFEST, claim, locked, manifest_of, remember_tracking, tracking_uri
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.optuna_space import Proposals
 from metaopt.search.problems import identity
@@ -77,7 +77,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        if not folder.exists():
+        if not (folder / MANIFEST).exists():  # a worker may have made the folder anew
             raise StorageError(f"{folder} has gone while it was written.") from error
         if error.errno not in _DISK:
             raise

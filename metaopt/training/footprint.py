@@ -3,6 +3,7 @@
 import resource
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -54,8 +55,11 @@ def footprint(task: Task, schedule: Schedule, *, device: str = "cpu") -> Footpri
 
 def peak_memory_mb() -> float:
     """The most host memory, in MiB, that this process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / _MIB if sys.platform == "darwin" else peak / 1024
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
+    # ru_maxrss of a child begins with its parent's on Linux
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def gpu_peak_mb(device: str) -> float:

@@ -279,7 +279,7 @@ def test_divergence_keeps_what_was_measured(tmp_path: Path) -> None:
         (("--init", "pickle"), "pickle: the file holds a pickle, which could run code: refused."),
         (("--init", "torn"), "torn: the file must be whole, and of safetensors, but is not"),
         (("--init", "images"), "images: an initialisation must be a file, but this is a folder"),
-        (("--init", "strange"), "there is no module 'no_such_nets'; put its folder on PYTHONPATH."),
+        (("--init", "strange"), "`network` names code, 'no_such_nets:build', which would be imported and run"),
         (("--data", "digit"), "There is no data set 'digit'; did you mean 'digits'?"),
         (("--data", "i"), "There is no data set 'i'"),
         (("--data", "empty"), "empty: the folder must hold images"),

@@ -63,7 +63,7 @@ def test_no_lock_of_the_database_reaches_anyone(tmp_path: Path) -> None:
     assert code == 0, log.read_text()
     assert held and held[0] == 25.0
     assert len(list(here.iterdir())) >= N_WORKERS
-    assert "locked" not in log.read_text()
+    assert "is locked" not in log.read_text()
     assert "Deliver them with" not in log.read_text()
     rows = check_whole(out, "tiny", N_TRIALS, n_points=21)
     assert {row.verdict.status for row in rows if row.verdict} == {"finished"}

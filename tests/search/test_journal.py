@@ -76,6 +76,19 @@ def test_a_line_that_another_program_has_begun_waits_for_its_end(tmp_path: Path)
     assert list(journal.read_logs(0)) == [{"op_code": 9}]
 
 
+def test_a_file_that_was_moved_away_or_replaced_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = DriverJournal(path)
+    journal.append_logs([{"op_code": 9}])
+    path.rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        journal.append_logs([{"op_code": 9}])
+    path.touch()
+    with pytest.raises(OSError, match="another file has taken its place"):
+        journal.append_logs([{"op_code": 9}])
+    assert (tmp_path / "away").read_text().count("\n") == 1 and not path.read_text()
+
+
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path

@@ -71,7 +71,7 @@ def test_lines_of_the_journal_per_trial_stay_the_same(tmp_path: Path) -> None:
 class _Slow:
     """A session whose trials take longer to list than the display may spend."""
 
-    n_running, takes = 1, ""
+    n_running, takes, population = 1, "", None
 
     def __init__(self, clock: list[float]) -> None:
         self.looks, self._clock = 0, clock
