@@ -4,14 +4,18 @@
 
 A search of short GAN trainings on 8x8 digits, two at once, with its numbers going to an MLflow server, meets one fault:
 
+- none: what the others are to be compared with
 - worker: one of its training processes is killed (SIGKILL); the stock search may try a trial again (max_failures=1)
 - NaN: learning rates up to 10, with which many trainings diverge
 - server: the MLflow server is killed, and started again 45 s later
+- no server: it is killed, and never comes back
 - driver: all of its processes are killed after some trials, and it is begun again (`Tuner.restore`, `--resume`)
 
 Printed for each, when the search has ended: trials asked for; those without a final FID in MLflow though they did not
 diverge ("lost"); MLflow runs beyond one a trial, and points that are there twice ("doubled"); trials that Optuna has as
-RUNNING, and runs that MLflow has so ("zombies"); and the longest time in which no training reported ("stalled").
+RUNNING, and runs that MLflow has so; the longest time in which no training reported ("stalled"), which after a kill of
+the driver is the time until the first report of a trial; and the seconds of the whole ("wall"). Where no server comes
+back, it is started when the search has ended, and metaopt's numbers are sent by `metaopt sync`.
 """
 
 import argparse
@@ -35,7 +39,7 @@ import psutil
 
 ITERATIONS = 600
 AWAY_S = 45.0
-FAULTS = ("worker", "NaN", "server", "driver")
+FAULTS = ("none", "worker", "NaN", "server", "no server", "driver")
 _RUNS = "select t.value, r.status, r.run_uuid from runs r join tags t using (run_uuid) where t.key = ?"
 _DOUBLED_POINTS = "select count(*) from (select 1 from metrics group by run_uuid, key, step having count(*) > 1)"
 
@@ -163,6 +167,13 @@ class Side:
         log = (self.folder / "log").open("ab")
         return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
+    def sync(self) -> None:
+        """Send what waits, where anything does."""
+        if self.name == "ours":
+            command = [sys.executable, "-m", "metaopt.cli.main", "sync", "--study", str(self._out)]
+            env = os.environ | {"MLFLOW_TRACKING_URI": self.server.uri}
+            subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
+
     def n_ended(self) -> int:
         """Trials that have ended."""
         if self.name == "stock":
@@ -243,6 +254,11 @@ def _away(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[b
     return process
 
 
+def _gone(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
+    side.server.kill()
+    return process
+
+
 def _kill_driver(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
     for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
         one.kill()
@@ -251,9 +267,11 @@ def _kill_driver(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.
 
 
 _ACTS: dict[str, Callable[[Side, "subprocess.Popen[bytes]"], "subprocess.Popen[bytes]"]] = {
+    "none": lambda side, process: process,
     "worker": _kill_worker,
     "NaN": lambda side, process: process,
     "server": _away,
+    "no server": _gone,
     "driver": _kill_driver,
 }
 
@@ -273,7 +291,11 @@ def measured(name: str, fault: str, trials: int, folder: Path) -> Outcome:
             process.wait(600)
         except subprocess.TimeoutExpired:  # it hangs
             _kill_driver(side, process).kill()
-        return side.left(time.monotonic() - started, process.returncode)
+        wall_s = time.monotonic() - started
+        if fault == "no server":
+            server.start()
+            side.sync()
+        return side.left(wall_s, process.returncode)
     finally:
         server.kill()
 
@@ -291,14 +313,15 @@ def main() -> None:
         stock(Path(given.stock), given.trials, given.uri, float(given.high))
         return
     columns = ["fault", "search", "trials", "lost", "doubled runs", "doubled points", "RUNNING in Optuna", "in MLflow"]
-    print(f"| {' | '.join([*columns, 'stalled'])} |\n{'| --- ' * 9}|", flush=True)
+    print(f"| {' | '.join([*columns, 'stalled', 'wall'])} |\n{'| --- ' * 10}|", flush=True)
     for fault in given.faults:
         for name in given.sides:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 found = measured(name, fault, given.trials, Path(folder) / name)
                 ended = "" if found.code == 0 else f" (exit code {found.code})"
                 counts = [found.lost, found.doubled_runs, found.doubled_points, found.zombies_optuna]
-                cells = [fault, name + ended, given.trials, *counts, found.zombies_mlflow, f"{found.stalled_s:.0f} s"]
+                times = [f"{found.stalled_s:.0f} s", f"{found.wall_s:.0f} s"]
+                cells = [fault, name + ended, given.trials, *counts, found.zombies_mlflow, *times]
                 print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,16 +56,18 @@ def local_cluster(home: Path, *, nodes: int) -> Iterator[LocalCluster]:
 
 
 @contextmanager
-def one_more_node(cluster: LocalCluster, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """A node of one CPU that joins the cluster, and leaves it with the block."""
+def one_more_node(
+    cluster: LocalCluster, *, resources: Sequence[str] = ("--num-cpus=1",), **environment: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """A node that joins the cluster, and leaves it with the block."""
     command = [
         sys.executable,
         "-m",
         "ray.scripts.scripts",
         "start",
         f"--address={cluster.address}",
-        "--num-cpus=1",
         "--block",
+        *resources,
     ]
     with subprocess.Popen(
         command, env=cluster.client | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

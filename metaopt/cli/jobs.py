@@ -166,13 +166,17 @@ def stop(study: Study, address: Address = None) -> None:
 
 
 def _started(submitted: "Submitted", package: Path) -> "SubmittedSearch":
-    """Start the job, and keep what was accepted."""
+    """Start the job, unless the same one runs already, and keep what was accepted."""
     from metaopt.cli.outputs import AGAIN, submit_command
+    from metaopt.search.submit import already_there
     from metaopt.search.submit import submit as submit_search
     from metaopt.search.submitted import keep
     from metaopt.tracking.redact import redacted
 
     study, head, folder = submitted.study, submitted.address, submitted.folder
+    if (running := already_there(head, package, study, folder)) is not None:
+        typer.echo(f"{study} is {running.status} there already, as {running.job}.")
+        return running
     overrides = [redacted(override) for override in submitted.overrides]  # whoever sees the dashboard sees them
     again = submit_command(
         submitted.source, head, folder, overrides, submitted.leave_out, allow_import=submitted.allow_import

@@ -63,7 +63,7 @@ def search(
             running.run(progress)
         n_ended = sum(row.verdict is not None for row in running.session.rows())
         if n_ended < n_trials:
-            typer.echo(f"The time budget is over after {n_ended} of {n_trials} trials.")
+            typer.echo(f"Ended after {n_ended} of {n_trials} trials: {running.session.budget.over()}.")
         if isinstance(loaded, Study):
             _validate(running, loaded, console)
             _conclude(running, loaded, console, again)

@@ -38,12 +38,13 @@ def check_population(spec: StudySpec, at: Callable[..., str]) -> None:
         refuse("pruner", f"`pruner` must be none for a population, which replaces its worst, but is {search.pruner}.")
     if search.racing:
         refuse("racing", "`racing` must be false for a population, whose members train side by side, but is true.")
-    if search.time_budget_s is not None:
-        refuse(
-            "time_budget_s",
-            "`time_budget_s` must be left out for a population, which has no winner before its last evaluation, but "
-            f"is {search.time_budget_s:g}.",
-        )
+    for key, budget in (("time_budget_s", search.time_budget_s), ("gpu_budget_s", search.gpu_budget_s)):
+        if budget is not None:
+            refuse(
+                key,
+                f"`{key}` must be left out for a population, which has no winner before its last evaluation, but is "
+                f"{budget:g}.",
+            )
     if len(search.horizons) > 1:
         refuse("horizons", f"`horizons` must be left out for a population, but are {search.horizons!r}.")
     if len(search.objectives) > 1:

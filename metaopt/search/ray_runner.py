@@ -24,6 +24,7 @@ from metaopt.search.ray_memory import memory_is_a_death, results_are_let_go
 from metaopt.search.ray_room import Room, check_room, nodes, share_of
 from metaopt.search.ray_trial import JOB, Plan, TrainJob
 from metaopt.search.session import Session
+from metaopt.search.study_spec import SearchSpec
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -117,7 +118,9 @@ def _tuner(study: AnyStudy, session: Session, searcher: SessionSearcher, scratch
     if search.workers == "auto":
         check_room(share)
     searcher.room = Room(share, None if search.workers == "auto" else search.workers)
-    session.takes = str(share)
+    session.takes, session.budget.gpu = str(share), share.gpu
+    if isinstance(search, SearchSpec) and search.gpu_budget_s is not None and not share.gpu:
+        raise ConfigError("`search.gpu_budget_s` needs trials on a GPU, but by `search.resources` one takes none.")
     plan = Plan(
         tasks=tasks,
         seeds=tuple(session.trainings.id(i)[1] for i in range(n)),

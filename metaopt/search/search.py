@@ -75,10 +75,8 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        if not (folder / MANIFEST).exists():  # a worker may have made the folder anew
+        if not (folder / MANIFEST).exists():  # who still writes may have made the folder anew
             raise StorageError(f"{folder} has gone while it was written.") from error
-        if error.errno not in _DISK:
+        if isinstance(error, StorageError) or error.errno not in _DISK:
             raise
         raise StorageError(f"{folder} could not be written: {error.strerror}.") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from metaopt.errors import MetaoptError, StorageError
 from metaopt.meta.maml import Initialisation
+from metaopt.search.budget import Budget
 from metaopt.search.deaths import explained, in_a_line, lost_its_node, ran_out_of_memory
 from metaopt.search.export import front_of
 from metaopt.search.initialisation_study import AnyStudy
@@ -96,11 +97,11 @@ class Session:
         self.population = population_of(study, folder, self.trainings)
         self._running: dict[str, _Running] = {}
         self._again: list[Job] = []
-        self._until = clock() + (study.spec.search.time_budget_s or math.inf)
         self._deaths: Counter[tuple[int, int, int]] = Counter()
         self._unscored: list[_Ended] = []
         self.takes = ""
         """What a trial occupies, once that is known."""
+        self.budget = Budget(study, clock)
         for row in self.rows():
             if row.verdict is not None and row.ended is not None:
                 self._runs.close(row.number, row.verdict, round(row.ended.timestamp() * 1000))
@@ -122,7 +123,7 @@ class Session:
         self._running[job_id].placed, self._running[job_id].heard = placed, self._clock()
 
     def _next(self, job_id: str) -> Job | None:
-        if self.out_of_time:
+        if self.budget.over():
             return None
         if self._again:
             return self._again.pop(0)
@@ -185,6 +186,7 @@ class Session:
         """Take in new records of a running job."""
         running = self._running[job_id]
         job = running.job
+        self.budget.train(part.wall_s - running.wall_s)
         running.wall_s, running.heard = part.wall_s, self._clock()
         running.memory_mb, running.gpu_memory_mb = part.memory_mb, part.gpu_memory_mb
         running.starts.update(part.starts)
@@ -212,18 +214,13 @@ class Session:
             return False
         records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
         lost = self._lost_race(records, part) if self._racing else self._pruned(job, records)
-        if not lost and self.out_of_time and not self._done(records):
-            lost = f"the time budget of {self.study.spec.search.time_budget_s:g} s was over"
+        if not lost and not self._done(records):
+            lost = self.budget.over(part.wall_s - running.wall_s)
         running.lost = lost
         return bool(lost)
 
     def _done(self, records: Mapping[int, list[AnyRecord]]) -> bool:
         return all(i in records and records[i][-1].outcome is not None for i in range(len(self.trainings)))
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the study's time budget is over."""
-        return self._clock() >= self._until
 
     @property
     def stages(self) -> tuple[tuple[int, ...], ...]:
@@ -233,7 +230,7 @@ class Session:
     @property
     def stops_early(self) -> bool:
         """Whether a job may be stopped before its end."""
-        return self._racing or self.proposals.prunes or self.population is not None or self._until < math.inf
+        return self._racing or self.proposals.prunes or self.population is not None or self.budget.limited
 
     @property
     def _racing(self) -> bool:
@@ -325,9 +322,9 @@ class Session:
 
     @property
     def complete(self) -> bool:
-        """Whether the study has all its trials, or some where its time is over, and each has ended."""
+        """Whether the study has all its trials, or some where a budget is over, and each has ended."""
         rows = [row for row in self.rows() if row.state != "WAITING"]
-        if self.out_of_time and any(row.verdict and row.verdict.score is not None for row in rows):
+        if self.budget.over() and any(row.verdict and row.verdict.score is not None for row in rows):
             return not self._running  # those that were to be run again have no turn any more
         return len(rows) >= self.study.spec.search.trials and all(row.verdict is not None for row in rows)
 

@@ -164,7 +164,7 @@ class PopulationSpec(Spec):
     at random."""
 
 
-NO_PART_OF_THE_KEY = {"trials", "workers", "time_budget_s", "evaluation_limit_s"}
+NO_PART_OF_THE_KEY = {"trials", "workers", "time_budget_s", "gpu_budget_s", "evaluation_limit_s"}
 """Keys of `search` that may change when a study goes on."""
 
 
@@ -180,6 +180,8 @@ class SearchSpec(Spec):
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials at once; `auto` fills the machine."""
     time_budget_s: TimeBudget = None
+    gpu_budget_s: Annotated[float, Field(gt=0)] | None = None
+    """The same in GPU-seconds: those of all trainings together, each times the share of a GPU that a trial takes."""
     evaluation_limit_s: HangLimit = None
     resources: Resources = ResourcesSpec()
     objective: Literal["mean", "mean_tail", "worst"] = "mean"
@@ -200,7 +202,7 @@ class SearchSpec(Spec):
     """Train a candidate on one task and seed after the other, and stop it once it is clearly worse than the best."""
     population: PopulationSpec | None = None
     """Train all trials but the published schedules together, as a population. Their controls change at evaluations; the
-    family must be `constant`, and `sampler`, `pruner`, `racing`, `horizons` and `time_budget_s` left out."""
+    family must be `constant`, and `sampler`, `pruner`, `racing`, `horizons` and the budgets left out."""
 
 
 class ValidationSpec(Spec):

@@ -18,8 +18,9 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from metaopt.errors import ConfigError, MetaoptError
 from metaopt.search.package import STUDY
+from metaopt.search.packed_data import digest_of
 
-_STUDY, _FOLDER = "metaopt.study", "metaopt.folder"
+_STUDY, _FOLDER, _PACKAGE = "metaopt.study", "metaopt.folder", "metaopt.package"
 _STOP_S = 60
 _POLL_S = 1.0
 _CHATTY = (
@@ -48,6 +49,8 @@ class SubmittedSearch:
     message: str
     started: datetime | None
     ended: datetime | None
+    package: str
+    """Digest of what was submitted."""
 
     @property
     def over(self) -> bool:
@@ -66,15 +69,9 @@ def submit(address: str, package: Path, study: str, folder: str, environment: Ma
         environment: variables that the driver is to have.
 
     Raises:
-        ConfigError: the study runs there already, or the address does not answer or lets nobody in.
+        ConfigError: the address does not answer, or lets nobody in.
     """
     with _connected(address) as client:
-        for running in _of(client, study):
-            if not running.over:
-                raise ConfigError(
-                    f"Study {study!r} is {running.status} there as {running.job}; see it with `metaopt logs {study}`, "
-                    f"or end it with `metaopt stop {study}`."
-                )
         # the code in the package was allowed where it was packed
         search = ["python", "-m", "metaopt.cli.main", "search", STUDY, "--out", folder, "--resume", "--allow-import"]
         client.submit_job(
@@ -85,9 +82,25 @@ def submit(address: str, package: Path, study: str, folder: str, environment: Ma
                 "worker_process_setup_hook": "metaopt.search.packed_data.link_data",
                 "env_vars": {**_ENVIRONMENT, **environment},
             },
-            metadata={_STUDY: study, _FOLDER: folder},
+            metadata={_STUDY: study, _FOLDER: folder, _PACKAGE: _digest(package)},
         )
         return _search(client.get_job_info(job))
+
+
+def already_there(address: str, package: Path, study: str, folder: str) -> SubmittedSearch | None:
+    """The search that runs there for the same package and folder, if one does.
+
+    Raises:
+        ConfigError: a search of that name runs there for another package or folder, or the address does not answer.
+    """
+    with _connected(address) as client:
+        running = next((job for job in _of(client, study) if not job.over), None)
+        if running and (running.folder, running.package) != (folder, _digest(package)):
+            raise ConfigError(
+                f"Study {study!r} is {running.status} there as {running.job}, with other settings or another folder; "
+                f"see it with `metaopt logs {study}`, or end it with `metaopt stop {study}`."
+            )
+        return running
 
 
 def searches(address: str, study: str | None = None) -> list[SubmittedSearch]:
@@ -147,6 +160,10 @@ def stop(address: str, job: str) -> SubmittedSearch:
         return found
 
 
+def _digest(package: Path) -> str:
+    return digest_of({str(file.relative_to(package)): file for file in sorted(package.rglob("*")) if file.is_file()})
+
+
 def _of(client: JobSubmissionClient, study: str | None) -> list[SubmittedSearch]:
     jobs = [_search(job) for job in client.list_jobs() if {_STUDY, _FOLDER} <= set(job.metadata or {})]
     oldest = datetime.min.replace(tzinfo=UTC)
@@ -161,6 +178,7 @@ def _search(job: JobDetails) -> SubmittedSearch:
         job=job.submission_id or "",
         study=metadata[_STUDY],
         folder=metadata[_FOLDER],
+        package=metadata.get(_PACKAGE, ""),
         status=str(job.status),
         message=job.message or "",
         started=_time(job.start_time),

@@ -68,8 +68,13 @@ def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_pa
     while not any(row.verdict for row in _rows(out, "long")):
         time.sleep(0.2)
     again = metaopt("submit", study, "--out", out, "--detach", env=environment)
-    assert again.returncode == 2
-    assert "Study 'long' is RUNNING there as metaopt-long-" in again.stderr
+    assert again.returncode == 0, again.stderr
+    assert "long is RUNNING there already, as metaopt-long-" in again.stdout
+    more = ("--set", "search.trials=9")
+    other = metaopt("submit", study, "--out", out, *more, "--detach", env=environment)
+    assert other.returncode == 2
+    assert "Study 'long' is RUNNING there as metaopt-long-" in other.stderr
+    assert "with other settings or another folder" in other.stderr
     assert [folder.name for folder in (tmp_path / "cache" / "jobs").iterdir()] == ["long"]
     stopped = metaopt("stop", "long", env=environment)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr

@@ -15,7 +15,7 @@ def test_trials_end_at_the_evaluation_after_which_time_is_over(tmp_path: Path) -
         assert job is not None
         work(session, name, job)
     job = session.next_job("b")
-    assert job is not None and not session.out_of_time
+    assert job is not None and not session.budget.over()
     now[0] = 101.0
     work(session, "b", job)
     assert session.next_job("c") is None
@@ -25,6 +25,23 @@ def test_trials_end_at_the_evaluation_after_which_time_is_over(tmp_path: Path) -
     assert whole.verdict and whole.verdict.reason == ""
     assert cut.state == "PRUNED" and cut.verdict and len(cut.verdict.scores) == 1
     assert cut.verdict.reason.startswith("the time budget of 100 s was over")
+
+
+def test_a_budget_of_gpu_seconds(tmp_path: Path) -> None:
+    session = opened(tmp_path, trials=20, gpu_budget_s=0.12)
+    session.budget.gpu = 0.5
+    rows = work_all(session)  # each job says that it has taken 0.1 s
+    assert session.complete and session.budget.over() == "the budget of 0.12 GPU-seconds was over"
+    assert [row.state for row in rows] == ["COMPLETE", "COMPLETE", "PRUNED"]
+    assert rows[2].verdict and len(rows[2].verdict.scores) == 1
+    assert rows[2].verdict.reason.startswith("the budget of 0.12 GPU-seconds was over")
+
+
+def test_gpu_seconds_without_a_gpu_are_refused(tmp_path: Path) -> None:
+    study, out = write_study(tmp_path, tiny_study()), tmp_path / "out"
+    done = metaopt("search", study, "--out", out, "--set", "search.gpu_budget_s=10")
+    assert done.returncode == 2
+    assert "`search.gpu_budget_s` needs trials on a GPU, but by `search.resources` one takes none." in done.stderr
 
 
 def test_a_trial_that_ends_as_time_does_is_whole(tmp_path: Path) -> None:
@@ -70,7 +87,10 @@ def test_a_search_whose_time_is_over_ends_well_and_goes_on(tmp_path: Path) -> No
     study, out = write_study(tmp_path, tiny_study()), tmp_path / "out"
     for settings, said in (
         (["search.trials=3"], ""),
-        (["search.trials=500", "search.time_budget_s=0.001"], "The time budget is over after 3 of 500 trials."),
+        (
+            ["search.trials=500", "search.time_budget_s=0.001"],
+            "Ended after 3 of 500 trials: the time budget of 0.001 s was",
+        ),
         (["search.trials=5"], ""),
     ):
         overrides = [part for setting in settings for part in ("--set", setting)]
