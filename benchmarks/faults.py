@@ -12,10 +12,10 @@ A search of short GAN trainings on 8x8 digits, two at once, with its numbers goi
 - driver: all of its processes are killed after some trials, and it is begun again (`Tuner.restore`, `--resume`)
 
 Printed for each, when the search has ended: trials asked for; those without a final FID in MLflow though they did not
-diverge ("lost"); MLflow runs beyond one a trial, and points that are there twice ("doubled"); trials that Optuna has as
-RUNNING, and runs that MLflow has so; the longest time in which no training reported ("stalled"), which after a kill of
-the driver is the time until the first report of a trial; and the seconds of the whole ("wall"). Where no server comes
-back, it is started when the search has ended, and metaopt's numbers are sent by `metaopt sync`.
+diverge or collapse ("lost"); MLflow runs beyond one a trial, and points that are there twice ("doubled"); trials that
+Optuna has as RUNNING, and runs that MLflow has so; the longest time in which no training reported ("stalled"), which
+after a kill of the driver is the time until the first report of a trial; and the seconds of the whole ("wall"). Where
+no server comes back, it is started when the search has ended, and metaopt's numbers are sent by `metaopt sync`.
 """
 
 import argparse
@@ -194,7 +194,8 @@ class Side:
                 "select run_uuid, count(*) from metrics where key = ? and not is_nan group by run_uuid", (key,)
             ).fetchall()
             ended = {run for (run,) in store.execute("select run_uuid from metrics where key = ?", (final,))}
-        complete = {run for run, n in known if n >= 3} & ended
+        n_points = 4 if self.name == "ours" else 3  # ours has one before the first update
+        complete = {run for run, n in known if n >= n_points} & ended
         trials = {trial for trial, _, _ in runs}
         whole = {trial for trial, _, run in runs if run in complete}
         diverged, zombies = self._diverged_and_running()
@@ -219,7 +220,7 @@ class Side:
         from metaopt.search.optuna_space import read_rows
 
         rows = read_rows(self._out, "ours")
-        diverged = sum(row.verdict is not None and row.verdict.status == "diverged" for row in rows)
+        diverged = sum(row.verdict is not None and row.verdict.status in ("diverged", "collapsed") for row in rows)
         return diverged, sum(row.state == "RUNNING" for row in rows)
 
     def _longest_gap(self) -> float:
