@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from metaopt.search.packed_data import place_of
 
@@ -78,6 +80,15 @@ def one_more_node(
             yield node
         finally:
             node.send_signal(signal.SIGTERM)
+
+
+def n_training(node: "subprocess.Popen[str]") -> int:
+    """Processes that train, below a node's."""
+    n = 0
+    for process in psutil.Process(node.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            n += "Train" in process.name()
+    return n
 
 
 def remove_links(folder: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import math
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,7 +28,7 @@ from metaopt.search.tpe import Elite
 log = logging.getLogger(__name__)
 
 JOURNAL = "optuna.journal"
-_FEWEST_FOR_IMPORTANCES = 8
+_FEWEST_FOR_IMPORTANCES, _MOST_FOR_IMPORTANCES = 8, 1_000
 _RESULT, _RAY_TRIAL, _NAME, _PRUNED = "result", "ray_trial_id", "schedule", "pruned"
 
 
@@ -238,13 +239,16 @@ def importances(folder: Path, name: str) -> dict[str, float]:
     """Share of the score's variance that each varied parameter explains alone, the greatest first (fANOVA, seed 0).
 
     Empty where fewer than eight trials have a score, as the forest that is behind it would only fit their noise, and
-    where all scores are alike.
+    where all scores are alike. Where more than a thousand have one, a thousand drawn at random speak for them.
     """
     study = _read(folder, name)
     done = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     names = [key for key in (done[0].params if done else {}) if len({trial.params[key] for trial in done}) > 1]
     if study is None or len(done) < _FEWEST_FOR_IMPORTANCES or not names or len({one.values[0] for one in done}) == 1:
         return {}
+    if len(done) > _MOST_FOR_IMPORTANCES:  # the forest's cost grows faster than their number
+        study = optuna.create_study(directions=study.directions)
+        study.add_trials(random.Random(0).sample(done, _MOST_FOR_IMPORTANCES))
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # loads scikit-learn
 

@@ -7,16 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-from clusters import local_cluster, one_more_node
+from clusters import local_cluster, n_training, one_more_node
 from search_checks import check_whole
 from studies import tiny_study, write_study
 
 N_TRIALS = 12
-
-
-def _n_training(node: "subprocess.Popen[str]") -> int:
-    return sum("Train" in process.name() for process in psutil.Process(node.pid).children(recursive=True))
 
 
 def test_a_node_with_many_cpus_and_little_memory_gets_what_its_memory_holds(tmp_path: Path) -> None:
@@ -34,7 +29,7 @@ def test_a_node_with_many_cpus_and_little_memory_gets_what_its_memory_holds(tmp_
     ):
         seen = set()
         while process.poll() is None:
-            seen.add(_n_training(node))
+            seen.add(n_training(node))
             time.sleep(0.2)
         said = process.stdout.read() if process.stdout else ""
     assert process.returncode == 0, said

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
-from clusters import LocalCluster, local_cluster, one_more_node
+from clusters import LocalCluster, local_cluster, n_training, one_more_node
 from search_checks import check_whole
 from studies import tiny_study, write_study
 
@@ -26,25 +26,20 @@ def _wait_for(out: Path, search: "subprocess.Popen[str]", n_ended: int) -> None:
         time.sleep(0.1)
 
 
-def _workers(node: psutil.Process) -> list[psutil.Process]:
-    """Processes that train, below a node's."""
-    return [process for process in node.children(recursive=True) if "Train" in process.name()]
-
-
 def test_a_node_that_is_lost_loses_no_trial_and_one_that_comes_is_used(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with local_cluster(tmp_path, nodes=1) as cluster, one_more_node(cluster) as node:
         search = _search(tmp_path, cluster, 8)
         _wait_for(out, search, 1)
         here = psutil.Process(node.pid)
-        assert _workers(here), "nothing ran on the node that is to be lost"
+        assert n_training(node), "nothing ran on the node that is to be lost"
         for process in [here, *here.children(recursive=True)]:
             process.kill()
         with one_more_node(cluster) as another:
             ended = sum(row.verdict is not None for row in read_rows(out, "tiny"))
             used = False
             while search.poll() is None:
-                used = used or bool(_workers(psutil.Process(another.pid)))
+                used = used or n_training(another) > 0
                 time.sleep(0.1)
             said = search.stdout.read() if search.stdout else ""
             assert search.returncode == 0, said

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -10,6 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from studies import tiny_study, write_study
 
 from metaopt.errors import StorageError
+from metaopt.search import optuna_space
 from metaopt.search.optuna_space import JOURNAL, Proposals, Verdict, importances, read_rows
 from metaopt.search.study import Study, load_study
 
@@ -188,6 +190,27 @@ def test_the_parameter_that_decides_the_score_is_the_important_one(tmp_path: Pat
     assert list(found)[:2] == ["lr_d", "lr_g"]
     assert found["lr_d"] > 0.6 and sum(found.values()) <= 1.0
     assert found == importances(tmp_path, "tiny")
+
+
+def test_no_more_trials_speak_for_the_importances_than_the_forest_can_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna_space, "_MOST_FOR_IMPORTANCES", 40)
+    seen: list[int] = []
+    evaluate = optuna.importance.FanovaImportanceEvaluator.evaluate
+
+    def counting(self: Any, study: optuna.Study, *args: Any, **kwargs: Any) -> dict[str, float]:
+        seen.append(len(study.trials))
+        return evaluate(self, study, *args, **kwargs)
+
+    monkeypatch.setattr(optuna.importance.FanovaImportanceEvaluator, "evaluate", counting)
+    proposals = Proposals(tmp_path, study_of(tmp_path, trials=60))
+    while (proposal := proposals.ask("x")) is not None:
+        proposals.tell(proposal.number, finished(math.log(proposal.params["lr_d"])))
+    found = importances(tmp_path, "tiny")
+    assert next(iter(found)) == "lr_d" and found == importances(tmp_path, "tiny")
+    assert seen == [40, 40]
+    assert len(read_rows(tmp_path, "tiny")) == 60
 
 
 def test_few_trials_have_no_importances(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def read(folder: Path, *overrides: str, **changes: Any) -> Study:
         ("search.objectives=[quality, compute]", "`objectives` must be quality alone for a population, but are"),
         ("search.racing=true", "`racing` must be false for a population, whose members train side by side, but is"),
         ("search.time_budget_s=60", "`time_budget_s` must be left out for a population, .* last evaluation, but is 60"),
+        ("search.gpu_budget_s=9", "`gpu_budget_s` must be left out for a population, .* last evaluation, but is 9"),
         ("schedule.family=power_decay", "`family` must be constant for a population, .* but got power_decay"),
         ("evaluations=1", "`2 <= evaluations <= 10` must hold for a population, but got 1"),
         ("evaluations=11", "`2 <= evaluations <= 10` must hold for a population, but got 11"),
