@@ -20,7 +20,7 @@ from metaopt.training.resources import resources
 def opened(folder: Path, trials: int = 4, clock: Callable[[], float] = time.monotonic, **changes: Any) -> Session:
     """A session on a tiny study; keys of its `search` may stand among the changes."""
     search: dict[str, Any] = {"trials": trials, "seed": 1, "sampler": "random"}
-    ours = ("racing", "pruner", "horizons", "time_budget_s", "gpu_budget_s", "evaluation_limit_s")
+    ours = ("racing", "pruner", "horizons", "time_budget_s", "gpu_budget_s", "evaluation_limit_s", "resources")
     search |= {key: changes.pop(key) for key in ours if key in changes}
     content = tiny_study(search=search, **changes)
     study = load_study(str(write_study(folder, content)))

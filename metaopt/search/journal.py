@@ -50,9 +50,8 @@ class DriverJournal(BaseJournalBackend):
         Raises:
             OSError: the path no longer leads to the file, or the disk is full or broken; the file is as it was before.
         """
-        # a folder that was moved away takes what is written through an open file with it
-        if not os.path.samestat(self._path.stat(), os.fstat(self._fd)):
-            raise OSError(errno.ESTALE, "another file has taken its place", str(self._path))
+        if not self._is_there():
+            raise OSError(errno.ESTALE, f"{self._path.name} was moved away or replaced", str(self._path))
         rest = memoryview("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
         size = os.fstat(self._fd).st_size
         try:
@@ -63,3 +62,10 @@ class DriverJournal(BaseJournalBackend):
             raise
         if any(log["op_code"] in _TO_DISK for log in logs):
             os.fsync(self._fd)
+
+    def _is_there(self) -> bool:
+        """Whether the path still leads to the file: what is written through an open one goes with a moved folder."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False

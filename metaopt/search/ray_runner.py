@@ -120,7 +120,9 @@ def _tuner(study: AnyStudy, session: Session, searcher: SessionSearcher, scratch
     searcher.room = Room(share, None if search.workers == "auto" else search.workers)
     session.takes, session.budget.gpu = str(share), share.gpu
     if isinstance(search, SearchSpec) and search.gpu_budget_s is not None and not share.gpu:
-        raise ConfigError("`search.gpu_budget_s` needs trials on a GPU, but by `search.resources` one takes none.")
+        raise ConfigError(
+            f"`search.gpu_budget_s` needs trials on a GPU, but is {search.gpu_budget_s:g}, and the cluster has no GPU."
+        )
     plan = Plan(
         tasks=tasks,
         seeds=tuple(session.trainings.id(i)[1] for i in range(n)),

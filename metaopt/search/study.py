@@ -290,6 +290,12 @@ def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[...,
         from metaopt.search.first_population import check_population
 
         check_population(spec, at)
+    resources, gpu_s = spec.search.resources, spec.search.gpu_budget_s
+    if gpu_s is not None and not isinstance(resources, str) and not resources.gpu:
+        raise ConfigError(
+            f"{at('search', 'gpu_budget_s')}: `gpu_budget_s` needs trials on a GPU, by `resources.gpu` or `resources: "
+            f"auto`, but got {gpu_s:g} with `resources.gpu` of 0."
+        )
     _check_horizons(spec, at("search", "horizons"))
     if spec.search.pruner != "none":
         _check_pruner(spec, at)

@@ -1,5 +1,6 @@
 """How much memory a training takes, by one short training of its task."""
 
+import re
 import resource
 import sys
 from dataclasses import dataclass, replace
@@ -55,11 +56,12 @@ def footprint(task: Task, schedule: Schedule, *, device: str = "cpu") -> Footpri
 
 def peak_memory_mb() -> float:
     """The most host memory, in MiB, that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if sys.platform == "darwin":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB
-    # ru_maxrss of a child begins with its parent's on Linux
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+        return peak / _MIB
+    # on Linux ru_maxrss of a child begins with its parent's; some sandboxes have nothing else
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1] if found else peak) / 1024
 
 
 def gpu_peak_mb(device: str) -> float:

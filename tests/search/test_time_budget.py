@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from search_checks import check_whole
 from sessions import opened, work, work_all
 from studies import metaopt, tiny_study, write_study
+
+from metaopt.errors import ConfigError
 
 
 def test_trials_end_at_the_evaluation_after_which_time_is_over(tmp_path: Path) -> None:
@@ -28,8 +31,7 @@ def test_trials_end_at_the_evaluation_after_which_time_is_over(tmp_path: Path) -
 
 
 def test_a_budget_of_gpu_seconds(tmp_path: Path) -> None:
-    session = opened(tmp_path, trials=20, gpu_budget_s=0.12)
-    session.budget.gpu = 0.5
+    session = opened(tmp_path, trials=20, gpu_budget_s=0.12, resources={"gpu": 0.5})
     rows = work_all(session)  # each job says that it has taken 0.1 s
     assert session.complete and session.budget.over() == "the budget of 0.12 GPU-seconds was over"
     assert [row.state for row in rows] == ["COMPLETE", "COMPLETE", "PRUNED"]
@@ -38,10 +40,13 @@ def test_a_budget_of_gpu_seconds(tmp_path: Path) -> None:
 
 
 def test_gpu_seconds_without_a_gpu_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"needs trials on a GPU, .* but got 10 with `resources.gpu` of 0"):
+        opened(tmp_path, gpu_budget_s=10)
     study, out = write_study(tmp_path, tiny_study()), tmp_path / "out"
-    done = metaopt("search", study, "--out", out, "--set", "search.gpu_budget_s=10")
+    auto = ("--set", "search.gpu_budget_s=10", "--set", "search.resources=auto")
+    done = metaopt("search", study, "--out", out, *auto)
     assert done.returncode == 2
-    assert "`search.gpu_budget_s` needs trials on a GPU, but by `search.resources` one takes none." in done.stderr
+    assert "`search.gpu_budget_s` needs trials on a GPU, but is 10, and the cluster has no GPU." in done.stderr
 
 
 def test_a_trial_that_ends_as_time_does_is_whole(tmp_path: Path) -> None:
