@@ -50,7 +50,7 @@ def leaderboard(trials: Iterable[_Trial]) -> pd.DataFrame:
     front = _front(listed)
     frame = pd.DataFrame([_row(trial, front) for trial in listed])
     if frame.empty:
-        return frame
+        return pd.DataFrame(columns=["trial", "status", "score", "schedule"])
     rank = frame["status"].map(_ORDER).where(~frame["status"].isin(_COUNT), 0)
     return (
         frame.assign(rank=rank)

@@ -31,7 +31,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,7 +198,7 @@ class Side:
         complete = {run for run, n in known if n >= n_points} & ended
         trials = {trial for trial, _, _ in runs}
         whole = {trial for trial, _, run in runs if run in complete}
-        diverged, zombies = self._diverged_and_running()
+        diverged, zombies = self._diverged_and_running(whole)
         return Outcome(
             lost=max(0, self.trials - len(whole) - diverged),
             doubled_runs=len(runs) - len(trials),
@@ -210,7 +210,8 @@ class Side:
             code=code,
         )
 
-    def _diverged_and_running(self) -> tuple[int, int]:
+    def _diverged_and_running(self, whole: Set[str]) -> tuple[int, int]:
+        """Trials besides the `whole` ones that ended by themselves before their last point, and those left running."""
         import optuna
 
         if self.name == "stock":
@@ -220,7 +221,8 @@ class Side:
         from metaopt.search.optuna_space import read_rows
 
         rows = read_rows(self._out, "ours")
-        diverged = sum(row.verdict is not None and row.verdict.status in ("diverged", "collapsed") for row in rows)
+        early = [row.number for row in rows if row.verdict and row.verdict.status in ("diverged", "collapsed")]
+        diverged = len(set(early) - {int(trial[-5:]) for trial in whole})
         return diverged, sum(row.state == "RUNNING" for row in rows)
 
     def _longest_gap(self) -> float:

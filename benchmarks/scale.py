@@ -65,7 +65,13 @@ class Measured:
     files: int
     """In the study's folder."""
     disk_mb: float
-    """Of the study's folder, MLflow's SQLite file and the artifacts included."""
+    """Of the study's folder, MLflow's SQLite file and the artifacts included; sizes of files, not of blocks."""
+    store_mb: float
+    """Of it, MLflow's or stock Optuna's SQLite files."""
+    artifacts_mb: float
+    trials_mb: float
+    spool_mb: float
+    journal_mb: float
     rows: int
     """Of MLflow's tables of metrics, params, tags and runs."""
     metric_rows: int
@@ -73,8 +79,10 @@ class Measured:
     """By the sender alone, of the first 20 MB that the study has spooled, to a fresh store."""
     read_s: float = 0.0
     """To read all trials out of Optuna's journal."""
-    compare_s: float = 0.0
+    runs_s: float = 0.0
     """To read all runs out of MLflow and to rank them."""
+    compare_s: float = 0.0
+    """`metaopt compare`, as a process."""
     report_s: float = 0.0
     """`metaopt report`, as a process."""
     over_time: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
@@ -92,8 +100,9 @@ def run_metaopt(n: int, folder: Path) -> Measured:
     rows = read_rows(out, NAME)
     read_s = time.perf_counter() - began
     training_s = statistics.median(row.verdict.wall_s for row in rows if row.verdict)
+    compare_s = _timed([*METAOPT, "compare", out])
     report_s = _timed([*METAOPT, "report", "--study", out, "--out", folder / "report"])
-    further = {"read_s": read_s, "compare_s": _compare(out), "report_s": report_s}
+    further = {"read_s": read_s, "runs_s": _runs(out), "compare_s": compare_s, "report_s": report_s}
     further["sending_rows_per_s"] = _sending(out, folder)
     return _measured("metaopt", n, seen, out, out / "mlflow.db", late_s=late_s, training_s=training_s, **further)
 
@@ -125,7 +134,6 @@ def run_stock(n: int, folder: Path) -> Measured:
 
 
 def _measured(way: str, n: int, seen: Watched, out: Path, store: Path, **further: float) -> Measured:
-    files = [file for file in out.rglob("*") if file.is_file()]
     rows = _rows(store)
     return Measured(
         way=way,
@@ -140,13 +148,22 @@ def _measured(way: str, n: int, seen: Watched, out: Path, store: Path, **further
         processes=seen.peak("workers", "n"),
         log_files=seen.looks[-1].log_files,
         log_mb=seen.looks[-1].log_bytes / _MB,
-        files=len(files),
-        disk_mb=sum(file.stat().st_size for file in files) / _MB,
+        files=sum(file.is_file() for file in out.rglob("*")),
+        disk_mb=_size_mb(out, "**/*"),
+        store_mb=_size_mb(out, "*.db*"),
+        artifacts_mb=_size_mb(out, "mlartifacts/**/*"),
+        trials_mb=_size_mb(out, "trials/**/*"),
+        spool_mb=_size_mb(out, "spool/*"),
+        journal_mb=_size_mb(out, "*.journal"),
         rows=sum(rows.values()),
         metric_rows=rows["metrics"],
         over_time=seen.over_time(),
         **further,
     )
+
+
+def _size_mb(folder: Path, pattern: str) -> float:
+    return sum(file.stat().st_size for file in folder.glob(pattern) if file.is_file()) / _MB
 
 
 def _rows(store: Path) -> dict[str, int]:
@@ -183,7 +200,7 @@ def _sending(out: Path, folder: Path) -> float:
     return sum(_rows(store).values()) / (time.perf_counter() - began)
 
 
-def _compare(out: Path) -> float:
+def _runs(out: Path) -> float:
     from metaopt.analysis.runs import study_runs
 
     began = time.perf_counter()
@@ -206,11 +223,17 @@ SHOWN: Mapping[str, tuple[str, str]] = {
     "Ray's logs, MB": ("log_mb", "{:.1f}"),
     "study, files": ("files", "{:.0f}"),
     "study, MB on disk": ("disk_mb", "{:.1f}"),
+    "of them MLflow's SQLite file": ("store_mb", "{:.1f}"),
+    "its artifacts": ("artifacts_mb", "{:.1f}"),
+    "the folders of the trials": ("trials_mb", "{:.1f}"),
+    "the spool": ("spool_mb", "{:.1f}"),
+    "Optuna's journal": ("journal_mb", "{:.2f}"),
     "MLflow, rows": ("rows", "{:.0f}"),
     "MLflow, rows per second": ("rows_per_s", "{:.0f}"),
     "sender alone, rows per second": ("sending_rows_per_s", "{:.0f}"),
     "read Optuna's journal, s": ("read_s", "{:.2f}"),
-    "compare all runs, s": ("compare_s", "{:.2f}"),
+    "all runs out of MLflow, s": ("runs_s", "{:.2f}"),
+    "`metaopt compare`, s": ("compare_s", "{:.1f}"),
     "`metaopt report`, s": ("report_s", "{:.1f}"),
 }
 """Row of the table -> what it shows, and how."""

@@ -11,7 +11,20 @@ HEAVY = {
     *("torch", "torchvision", "ray", "mlflow", "optuna", "pandas", "numpy", "scipy", "sklearn", "mlxtend"),
     *("matplotlib", "PIL", "yaml", "safetensors", "sqlalchemy"),
 }  # pydantic is not among them: typer itself needs it to read options
-COMMANDS = ("search", "simulate", "train", "evaluate", "report", "adapt", "export", "show", "data", "doctor", "ui")
+COMMANDS = (
+    "search",
+    "simulate",
+    "train",
+    "evaluate",
+    "compare",
+    "report",
+    "adapt",
+    "export",
+    "show",
+    "data",
+    "doctor",
+    "ui",
+)
 
 _LOADED = "import sys; print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
 _HELP = """

@@ -174,14 +174,16 @@ def _started(submitted: "Submitted", package: Path) -> "SubmittedSearch":
     from metaopt.tracking.redact import redacted
 
     study, head, folder = submitted.study, submitted.address, submitted.folder
-    if (running := already_there(head, package, study, folder)) is not None:
+    passed_on = _passed_on()
+    if (running := already_there(head, package, study, folder, passed_on)) is not None:
+        keep(submitted, package)
         typer.echo(f"{study} is {running.status} there already, as {running.job}.")
         return running
     overrides = [redacted(override) for override in submitted.overrides]  # whoever sees the dashboard sees them
     again = submit_command(
         submitted.source, head, folder, overrides, submitted.leave_out, allow_import=submitted.allow_import
     )
-    job = submit_search(head, package, study, folder, {AGAIN: again} | _passed_on())
+    job = submit_search(head, package, study, folder, {AGAIN: again} | passed_on)
     keep(submitted, package)
     typer.echo(f"Submitted {study} to {head} as {job.job}; records in {folder} on the head.")
     return job

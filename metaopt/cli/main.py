@@ -5,7 +5,22 @@ import sys
 
 import typer
 
-from metaopt.cli import adapt, data, doctor, evaluate, export, jobs, report, search, show, simulate, sync, train, ui
+from metaopt.cli import (
+    adapt,
+    compare,
+    data,
+    doctor,
+    evaluate,
+    export,
+    jobs,
+    report,
+    search,
+    show,
+    simulate,
+    sync,
+    train,
+    ui,
+)
 from metaopt.errors import ConfigError, MetaoptError
 
 app = typer.Typer(
@@ -28,6 +43,7 @@ for command in (
     train.train,
     adapt.adapt,
     evaluate.evaluate,
+    compare.compare,
     report.report,
     export.export,
     show.show,

@@ -117,7 +117,7 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
     table.add_column("schedule")
     for row in sorted(shown, key=lambda row: places[row.number]):
         number = f"* {row.number}" if row.number in front else str(row.number)
-        score, fids = _result(row)
+        score, fids = result(row)
         table.add_row(str(places[row.number]), number, score, *_others(row, others), fids, _schedule(row, varied))
     console.print(table)
     if front:
@@ -126,8 +126,13 @@ def print_leaderboard(console: Console, rows: Sequence[TrialRow]) -> None:
             "(lower is better in all).",
             highlight=False,
         )
-    counts = Counter(row.verdict.status for row in rows if row.verdict)
-    console.print(", ".join(f"{count} {status}" for status, count in counts.most_common()), highlight=False)
+    console.print(ended_as(rows), highlight=False)
+
+
+def ended_as(rows: Sequence[TrialRow]) -> str:
+    """How many trials ended in which way."""
+    counts = Counter(row.verdict.status if row.verdict else "not ended" for row in rows)
+    return ", ".join(f"{count} {status}" for status, count in counts.most_common()) or "no trial yet"
 
 
 def print_floors(console: Console, tasks: Sequence[Task], device: str = "cpu") -> None:
@@ -158,7 +163,8 @@ def print_validation(console: Console, validation: Validation) -> None:
     )
 
 
-def _result(row: TrialRow) -> tuple[str, str]:
+def result(row: TrialRow) -> tuple[str, str]:
+    """Score and FIDs of a trial, as they are shown; of many FIDs, the geometric mean."""
     if row.verdict is None:
         return "", ""
     score = "" if row.verdict.score is None else f"{row.verdict.score:+.3f}"

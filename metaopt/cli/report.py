@@ -46,7 +46,9 @@ def report(
             *_front(to, leaderboard(rows), manifest.spec["search"].get("objectives", [])),
             *_best(to, folder, best),
             *_population(to, history(folder, rows)),
-            *_importances(to, {} if manifest.spec["search"].get("population") else importances(folder, manifest.name)),
+            *_importances(
+                to, {} if manifest.spec["search"].get("population") else importances(folder, manifest.name), len(rows)
+            ),
             *_validation(to, validation_of(folder, rows)),
         ]
         page = write_report(to / "report.html", f"Study {manifest.name}", sections)
@@ -120,17 +122,20 @@ def _population(to: Path, found: "list[dict[str, Any]]") -> Sequence["Section"]:
     return [Section(title="The population", text=text, table=table)]
 
 
-def _importances(to: Path, found: dict[str, float]) -> Sequence["Section"]:
+def _importances(to: Path, found: dict[str, float], n_trials: int) -> Sequence["Section"]:
     import pandas as pd
 
     from metaopt.analysis.report import Section
     from metaopt.analysis.study import draw_importances
+    from metaopt.search.optuna_space import MOST_FOR_IMPORTANCES
 
     if not found:
         return []
     table = pd.DataFrame({"parameter": list(found), "importance": list(found.values())})
     table.to_csv(to / "importances.csv", index=False)
     text = "Share of the score's variance over the search space that it explains alone (fANOVA, Hutter et al. 2014)."
+    if n_trials > MOST_FOR_IMPORTANCES:
+        text += f" Over at most {MOST_FOR_IMPORTANCES:,} of the {n_trials:,} trials, drawn at random."
     picture = draw_importances(to / "importances.png", found)
     return [Section(title="Which parameters matter", text=text, picture=picture, table=table)]
 

@@ -85,7 +85,9 @@ def _resumable(command: str) -> Iterator[None]:
         with last_word(died):
             yield
     except StorageError as error:
-        raise StorageError(f"{error} Finished trials are kept. Make room, and go on with: {command}") from error
+        raise StorageError(
+            f"{error} Finished trials are kept. Once it can be written, go on with: {command}"
+        ) from error
     except KeyboardInterrupt:
         typer.echo(f"Stopped. Finished trials are kept. Go on with: {command}", err=True)
         raise

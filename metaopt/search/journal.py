@@ -25,7 +25,7 @@ class DriverJournal(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         """Open or create the file; its last line must be whole."""
-        self._path = path
+        self._path = path.absolute()
         self._file = path.open("ab+", buffering=0)  # closes itself: Optuna never closes a backend
         self._fd = self._file.fileno()
         self._n_read, self._offset = 0, 0
@@ -51,7 +51,7 @@ class DriverJournal(BaseJournalBackend):
             OSError: the path no longer leads to the file, or the disk is full or broken; the file is as it was before.
         """
         if not self._is_there():
-            raise OSError(errno.ESTALE, f"{self._path.name} was moved away or replaced", str(self._path))
+            raise OSError(errno.ESTALE, f"{self._path.name} was moved away or replaced: put it back", str(self._path))
         rest = memoryview("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
         size = os.fstat(self._fd).st_size
         try:

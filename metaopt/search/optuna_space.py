@@ -28,7 +28,8 @@ from metaopt.search.tpe import Elite
 log = logging.getLogger(__name__)
 
 JOURNAL = "optuna.journal"
-_FEWEST_FOR_IMPORTANCES, _MOST_FOR_IMPORTANCES = 8, 1_000
+MOST_FOR_IMPORTANCES = 1_000
+_FEWEST_FOR_IMPORTANCES = 8
 _RESULT, _RAY_TRIAL, _NAME, _PRUNED = "result", "ray_trial_id", "schedule", "pruned"
 
 
@@ -243,12 +244,15 @@ def importances(folder: Path, name: str) -> dict[str, float]:
     """
     study = _read(folder, name)
     done = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    sampled = len(done) > MOST_FOR_IMPORTANCES  # the forest's cost grows faster than their number
+    if sampled:
+        done = random.Random(0).sample(done, MOST_FOR_IMPORTANCES)
     names = [key for key in (done[0].params if done else {}) if len({trial.params[key] for trial in done}) > 1]
     if study is None or len(done) < _FEWEST_FOR_IMPORTANCES or not names or len({one.values[0] for one in done}) == 1:
         return {}
-    if len(done) > _MOST_FOR_IMPORTANCES:  # the forest's cost grows faster than their number
+    if sampled:
         study = optuna.create_study(directions=study.directions)
-        study.add_trials(random.Random(0).sample(done, _MOST_FOR_IMPORTANCES))
+        study.add_trials(done)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # loads scikit-learn
 

@@ -117,5 +117,9 @@ def larger(share: Share, nodes: Sequence[Node]) -> Share:
 
 def _on(node: Node, share: Share) -> Share:
     memory_mb = None if share.memory_mb is None else min(2 * share.memory_mb, node.memory_mb)
-    gpu = min(2 * share.gpu, 1.0) if 0 < share.gpu < 1 else share.gpu
-    return replace(share, cpu=min(2 * share.cpu, node.cpu), gpu=gpu, memory_mb=memory_mb)
+    return replace(share, cpu=min(2 * share.cpu, node.cpu), gpu=larger_gpu(share.gpu), memory_mb=memory_mb)
+
+
+def larger_gpu(gpu: float) -> float:
+    """GPUs of the larger share: twice a part of one, but no more than all of it; of whole ones, as many."""
+    return min(2 * gpu, 1.0) if 0 < gpu < 1 else gpu

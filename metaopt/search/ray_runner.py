@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from metaopt.errors import ConfigError
+from metaopt.errors import ConfigError, MetaoptError
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.packing import Share, larger
 from metaopt.search.ray_handing import Deaths, Handing, SessionSearcher, StopOnFailure
@@ -24,7 +24,6 @@ from metaopt.search.ray_memory import memory_is_a_death, results_are_let_go
 from metaopt.search.ray_room import Room, check_room, nodes, share_of
 from metaopt.search.ray_trial import JOB, Plan, TrainJob
 from metaopt.search.session import Session
-from metaopt.search.study_spec import SearchSpec
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -50,6 +49,7 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
 
     Raises:
         ConfigError: no node has room for one trial.
+        MetaoptError: a budget was over before any trial had a score.
         Exception: what the session or `observe` raised first, once all workers are down.
         KeyboardInterrupt: after an orderly stop; trials that were running are run again on resuming.
     """
@@ -65,8 +65,11 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     if searcher.failure is not None:
         raise searcher.failure
-    if not session.complete:
-        raise KeyboardInterrupt
+    if session.complete:
+        return
+    if (spent := session.budget.over()) and not session.scored:
+        raise MetaoptError(f"No trial has a score, and {spent}: it must be larger, or go on with `--resume`.")
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -114,15 +117,15 @@ def _tuner(study: AnyStudy, session: Session, searcher: SessionSearcher, scratch
     search, n = study.spec.search, len(session.trainings)
     tasks = tuple(session.trainings.task(i) for i in range(n))
     schedule = study.reference.schedule.family, study.reference.schedule.params
+    if session.budget.counts_gpus and search.resources == "auto" and not any(node.gpu >= 1 for node in nodes()):
+        raise ConfigError(
+            "`search.gpu_budget_s` needs trials on a GPU, but no node has one now: start one that has, or leave it out."
+        )
     share = share_of(search.resources, tasks, session.stages, schedule, session.folder)
     if search.workers == "auto":
         check_room(share)
     searcher.room = Room(share, None if search.workers == "auto" else search.workers)
     session.takes, session.budget.gpu = str(share), share.gpu
-    if isinstance(search, SearchSpec) and search.gpu_budget_s is not None and not share.gpu:
-        raise ConfigError(
-            f"`search.gpu_budget_s` needs trials on a GPU, but is {search.gpu_budget_s:g}, and the cluster has no GPU."
-        )
     plan = Plan(
         tasks=tasks,
         seeds=tuple(session.trainings.id(i)[1] for i in range(n)),

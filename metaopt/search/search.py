@@ -76,7 +76,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if not (folder / MANIFEST).exists():  # who still writes may have made the folder anew
-            raise StorageError(f"{folder} has gone while it was written.") from error
+            raise StorageError(f"{folder} has gone while it was written: put it back.") from error
         if isinstance(error, StorageError) or error.errno not in _DISK:
             raise
         raise StorageError(f"{folder} could not be written: {error.strerror}.") from error

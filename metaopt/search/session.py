@@ -186,7 +186,7 @@ class Session:
         """Take in new records of a running job."""
         running = self._running[job_id]
         job = running.job
-        self.budget.train(part.wall_s - running.wall_s)
+        self.budget.train(part.wall_s - running.wall_s, larger=job.larger)
         running.wall_s, running.heard = part.wall_s, self._clock()
         running.memory_mb, running.gpu_memory_mb = part.memory_mb, part.gpu_memory_mb
         running.starts.update(part.starts)
@@ -215,7 +215,7 @@ class Session:
         records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
         lost = self._lost_race(records, part) if self._racing else self._pruned(job, records)
         if not lost and not self._done(records):
-            lost = self.budget.over(part.wall_s - running.wall_s)
+            lost = self.budget.over(part.wall_s - running.wall_s, larger=job.larger)
         running.lost = lost
         return bool(lost)
 
@@ -300,8 +300,10 @@ class Session:
         if self._running[job_id].job.kind == "wait":
             del self._running[job_id]
             return
-        job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
-        silent_s = self._clock() - self._running[job_id].heard
+        running, limit = self._running[job_id], self.study.spec.search.evaluation_limit_s
+        job, silent_s = running.job, self._clock() - running.heard
+        if running.placed:
+            self.budget.train(silent_s, larger=job.larger)
         explains_itself = ran_out_of_memory(reason) or lost_its_node(reason)
         if limit is not None and silent_s >= limit and not explains_itself:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
@@ -324,9 +326,14 @@ class Session:
     def complete(self) -> bool:
         """Whether the study has all its trials, or some where a budget is over, and each has ended."""
         rows = [row for row in self.rows() if row.state != "WAITING"]
-        if self.budget.over() and any(row.verdict and row.verdict.score is not None for row in rows):
+        if self.budget.over() and self.scored:
             return not self._running  # those that were to be run again have no turn any more
         return len(rows) >= self.study.spec.search.trials and all(row.verdict is not None for row in rows)
+
+    @property
+    def scored(self) -> bool:
+        """Whether a trial has a score."""
+        return any(row.verdict and row.verdict.score is not None for row in self.rows())
 
     def rows(self) -> list[TrialRow]:
         """All trials so far."""

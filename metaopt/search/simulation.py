@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from metaopt.errors import ConfigError
 from metaopt.meta import TrainingCurve
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.optuna_space import Proposals
@@ -117,7 +118,16 @@ def simulate(study: Study, past: PastStudy, surrogate: Surrogate, workers: int) 
 
     The same study and workers give the same simulation. Time passes in trainings and evaluations alone: starting
     processes, proposing and writing take none.
+
+    Raises:
+        ConfigError: the study has a budget of GPU-seconds, and leaves the share of a GPU to be measured.
     """
+    search = study.spec.search
+    if search.gpu_budget_s is not None and search.resources == "auto":
+        raise ConfigError(
+            f"`search.gpu_budget_s` of {search.gpu_budget_s:g} needs `resources.gpu`: a simulation measures no share "
+            "of a GPU, but got `resources: auto`."
+        )
     clock, log = _Clock(), _Log()
     with tempfile.TemporaryDirectory(prefix="metaopt-") as folder:
         proposals = Proposals(Path(folder), study)

@@ -133,7 +133,7 @@ TimeBudget = Annotated[
     Field(
         gt=0,
         description="Seconds after which no trial begins, and those that run end at their next evaluation, which "
-        "counts as a pruned trial's does; with `--resume` they begin anew.",
+        "counts as a pruned trial's does; with `--resume` the seconds begin anew.",
     ),
 ]
 
@@ -181,7 +181,8 @@ class SearchSpec(Spec):
     """Trials at once; `auto` fills the machine."""
     time_budget_s: TimeBudget = None
     gpu_budget_s: Annotated[float, Field(gt=0)] | None = None
-    """The same in GPU-seconds: those of all trainings together, each times the share of a GPU that a trial takes."""
+    """GPU-seconds after which the search ends as by `time_budget_s`: the seconds of all trainings, each times the share
+    of a GPU that its trial takes. With `--resume` they begin anew."""
     evaluation_limit_s: HangLimit = None
     resources: Resources = ResourcesSpec()
     objective: Literal["mean", "mean_tail", "worst"] = "mean"

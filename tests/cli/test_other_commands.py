@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from commands import invoke, search_without_ray
 from studies import metaopt, tiny_study, write_study
 
 from metaopt.schedules import ScheduleArtifact, save_schedule
@@ -22,10 +23,11 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.mark.parametrize(
-    "command", ["search", "simulate", "train", "evaluate", "report", "export", "show", "data", "doctor", "ui"]
+    "command",
+    ["search", "simulate", "train", "evaluate", "compare", "report", "export", "show", "data", "doctor", "ui"],
 )
 def test_help_of_every_command_has_examples(command: str) -> None:
-    shown = metaopt(command, "--help")
+    shown = invoke(command, "--help")
     assert shown.returncode == 0
     assert "Example" in shown.stdout
     assert f"metaopt {command}" in shown.stdout
@@ -33,7 +35,19 @@ def test_help_of_every_command_has_examples(command: str) -> None:
 
 def test_help_lists_all_commands() -> None:
     shown = metaopt("--help").stdout
-    for command in ("search", "simulate", "train", "evaluate", "report", "export", "show", "data", "doctor", "ui"):
+    for command in (
+        "search",
+        "simulate",
+        "train",
+        "evaluate",
+        "compare",
+        "report",
+        "export",
+        "show",
+        "data",
+        "doctor",
+        "ui",
+    ):
         assert re.search(rf"^\W+{command}\s", shown, re.MULTILINE)
 
 
@@ -77,7 +91,7 @@ def test_readme_study_can_be_read(tmp_path: Path) -> None:
 
 def test_ui_serves_the_store_of_a_study_on_loopback(tmp_path: Path) -> None:
     study = write_study(tmp_path, tiny_study(search={"trials": 2, "sampler": "random"}))
-    assert metaopt("search", study, "--out", tmp_path / "out").returncode == 0
+    assert search_without_ray(study, "--out", tmp_path / "out").returncode == 0
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -116,6 +130,6 @@ def test_ui_serves_the_store_of_a_study_on_loopback(tmp_path: Path) -> None:
 
 def test_unknown_study_is_named(tmp_path: Path) -> None:
     for arguments in (["ui", "--study", "nothing"], ["export", "--study", "nothing", "--out", "x.json"]):
-        refused = metaopt(*arguments, cwd=tmp_path)
+        refused = invoke(*arguments, cwd=tmp_path)
         assert refused.returncode == 2
         assert "runs/nothing must be the folder of a study" in refused.stderr

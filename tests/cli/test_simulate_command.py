@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from commands import invoke
 from past_searches import past_search
 from studies import metaopt, tiny_initialisation, write_study
 
@@ -42,7 +43,7 @@ def test_table_and_rows_of_each_repeat(past: Path, tmp_path: Path) -> None:
 
 def test_other_sampler_pruner_and_cluster(past: Path) -> None:
     settings = ["--set", "search.sampler=tpe", "--set", "search.pruner=asha", "--set", "search.trials=20"]
-    done = metaopt("simulate", past.parent / "study.yaml", "--from", past, *settings, "--workers", 8, "--repeats", 1)
+    done = invoke("simulate", past.parent / "study.yaml", "--from", past, *settings, "--workers", 8, "--repeats", 1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "with tpe, pruner asha, 8 workers, 1 repeat:" in done.stdout
 
@@ -53,7 +54,7 @@ def test_code_that_a_past_study_names_is_not_run(past: Path, tmp_path: Path) -> 
     manifest = json.loads((copied / "study.json").read_text())
     manifest["spec"]["tasks"][0]["network"] = "harm.py:pair"
     (copied / "study.json").write_text(json.dumps(manifest))
-    refused = metaopt("simulate", past.parent / "study.yaml", "--from", copied)
+    refused = invoke("simulate", past.parent / "study.yaml", "--from", copied)
     assert refused.returncode == 2
     assert "names code, 'harm.py:pair'" in refused.stderr
 
@@ -66,7 +67,7 @@ def test_what_cannot_be_simulated_is_refused(past: Path, tmp_path: Path) -> None
         ((study, "--from", tmp_path), "holds no study.json"),
         ((write_study(tmp_path, tiny_initialisation()), "--from", past), "must search for schedules, but searches for"),
     ):
-        refused = metaopt("simulate", *arguments)
+        refused = invoke("simulate", *arguments)
         assert refused.returncode == 2, refused.stdout + refused.stderr
         assert said in refused.stderr
 
@@ -77,6 +78,6 @@ def test_a_population_answers_nothing(past: Path, tmp_path: Path) -> None:
     manifest = json.loads((copied / "study.json").read_text())
     manifest["spec"]["search"]["population"] = {"method": "pbt"}
     (copied / "study.json").write_text(json.dumps(manifest))
-    refused = metaopt("simulate", past.parent / "study.yaml", "--from", copied)
+    refused = invoke("simulate", past.parent / "study.yaml", "--from", copied)
     assert refused.returncode == 2
     assert "schedules must have been kept to their end" in refused.stderr

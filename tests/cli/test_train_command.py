@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import invoke
 from PIL import Image
 from studies import metaopt
 
@@ -52,7 +53,7 @@ def test_a_schedule_file_is_followed_and_everything_is_written(tmp_path: Path) -
 def test_killed_and_resumed_gives_the_same_records(tmp_path: Path) -> None:
     arguments = ["train", "--task", "digits", "--schedule", "gap_aware", "--budget", "2500", "--out"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert metaopt(*arguments, whole).returncode == 0
+    assert invoke(*arguments, whole).returncode == 0
     command = [sys.executable, "-m", "metaopt.cli.main", *arguments, str(killed)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
@@ -61,7 +62,7 @@ def test_killed_and_resumed_gives_the_same_records(tmp_path: Path) -> None:
             time.sleep(0.01)
         process.kill()
     assert len(records(killed)) < 41
-    resumed = metaopt(*arguments, killed, "--resume")
+    resumed = invoke(*arguments, killed, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert records(killed) == records(whole)
 
@@ -75,7 +76,7 @@ def test_own_images(tmp_path: Path) -> None:
         Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{i}.png")
     for task in (f"npz:{tmp_path / 'mine.npz'}", f"folder:{folder}"):
         out = tmp_path / task[:3]
-        done = metaopt("train", "--task", task, "--set", "size=8", "--set", "network=mlp", "--budget", 40, "--out", out)
+        done = invoke("train", "--task", task, "--set", "size=8", "--set", "network=mlp", "--budget", 40, "--out", out)
         assert done.returncode == 0, done.stderr
         assert len(records(out)) == 41
 
@@ -84,7 +85,7 @@ def test_own_images(tmp_path: Path) -> None:
 def test_too_few_images_on_either_side_are_warned_of(tmp_path: Path, n: int, n_samples: int) -> None:
     np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).integers(0, 255, (n, 1, 8, 8), dtype=np.uint8))
     sets = [part for item in ("batch=16", f"n_samples={n_samples}") for part in ("--set", item)]
-    done = metaopt("train", "--task", f"npz:{tmp_path}/few.npz", "--budget", 40, "--out", tmp_path / "out", *sets)
+    done = invoke("train", "--task", f"npz:{tmp_path}/few.npz", "--budget", 40, "--out", tmp_path / "out", *sets)
     assert done.returncode == 0, done.stderr
     assert "60 images are too few for a covariance of 64 features" in done.stdout
 
@@ -92,7 +93,7 @@ def test_too_few_images_on_either_side_are_warned_of(tmp_path: Path, n: int, n_s
 def test_divergence_is_an_outcome(tmp_path: Path) -> None:
     params = {"lr_g": 10.0, "lr_d": 10.0, "update_ratio": 1.0}
     schedule = save_schedule(ScheduleArtifact(family="constant", params=params), tmp_path / "s.json")
-    done = metaopt("train", "--task", "digits", "--schedule", schedule, "--out", tmp_path / "out", *QUICK)
+    done = invoke("train", "--task", "digits", "--schedule", schedule, "--out", tmp_path / "out", *QUICK)
     assert done.returncode == 0, done.stderr
     assert "diverged: " in done.stdout
     assert records(tmp_path / "out")[-1]["outcome"] == "diverged"
@@ -111,7 +112,7 @@ def test_divergence_is_an_outcome(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_exits_with_2_and_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    refused = metaopt("train", *arguments, "--out", tmp_path / "out")
+    refused = invoke("train", *arguments, "--out", tmp_path / "out")
     assert refused.returncode == 2
     assert message in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
@@ -138,12 +139,12 @@ def _flipped(whole: bytes) -> bytes:
 
 def test_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert metaopt("train", "--task", "digits", "--out", out, *QUICK).returncode == 0
+    assert invoke("train", "--task", "digits", "--out", out, *QUICK).returncode == 0
     for damage in (_torn, _flipped):
         copy = tmp_path / damage.__name__
         shutil.copytree(out, copy)
         (copy / "training.pt").write_bytes(damage((out / "training.pt").read_bytes()))
-        resumed = metaopt("train", "--task", "digits", "--out", copy, "--resume", *QUICK)
+        resumed = invoke("train", "--task", "digits", "--out", copy, "--resume", *QUICK)
         assert resumed.returncode == 0, resumed.stderr
         assert "training.pt is not whole: going on from training.pt.previous, the state before it." in resumed.stderr
         assert records(copy) == records(out)
@@ -151,7 +152,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: P
 
 def test_resuming_another_training_is_refused_and_a_finished_one_is_told_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = metaopt("train", "--task", "digits", "--out", out, *QUICK)
+    first = invoke("train", "--task", "digits", "--out", out, *QUICK)
     assert first.returncode == 0
     for changes, what in (
         (["--schedule", "ttur"], "schedule"),
@@ -159,9 +160,9 @@ def test_resuming_another_training_is_refused_and_a_finished_one_is_told_again(t
         (["--seed", "1"], "seed"),
         (["--budget", "300"], "task"),
     ):
-        refused = metaopt("train", "--task", "digits", "--out", out, "--resume", *QUICK, *changes)
+        refused = invoke("train", "--task", "digits", "--out", out, "--resume", *QUICK, *changes)
         assert refused.returncode == 2
         assert f"holds a training of another {what}" in refused.stderr
-    again = metaopt("train", "--task", "digits", "--out", out, "--resume", *QUICK)
+    again = invoke("train", "--task", "digits", "--out", out, "--resume", *QUICK)
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-2:] == first.stdout.splitlines()[-2:]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import invoke, search_without_ray
 from studies import metaopt, read_csv, tiny_study, write_study
 
 from metaopt.cli.evaluate import evaluate
@@ -88,14 +89,14 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     wide = {"family": "constant", "ranges": {"lr_d": {"low": 1e-4, "high": 4.0, "log": False}}}  # some diverge
     study = tiny_study(name="alone", tasks=[{"data": f"npz:{data}", "size": 8, **SMALL}], seeds=[7], schedule=wide)
     study["search"]["trials"] = N_TUNED
-    done = metaopt("search", write_study(folder, study), "--out", folder / "out")
+    done = search_without_ray(write_study(folder, study), "--out", folder / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "out"
 
 
 def test_what_a_schedule_is_worth_in_trials_of_tuning(evaluated: Path, tuned: Path, start: Path, data: Path) -> None:
     """Its line must cross the expected best of the study's own trials, the reference left out, where the table says."""
-    done = metaopt(*evaluation(evaluated, start, data, "--tuned", tuned))
+    done = invoke(*evaluation(evaluated, start, data, "--tuned", tuned))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Worth as many trials of tuning" in done.stdout and f"mine (of {N_TUNED - 1})" in done.stdout
     ended = [row.verdict for row in read_rows(tuned, "alone")[1:] if row.verdict]
@@ -152,13 +153,13 @@ def test_a_pool_is_whole_and_of_the_same_task(tuned: Path, tmp_path: Path) -> No
 
 
 def test_one_study_a_task(evaluated: Path, tuned: Path, start: Path, data: Path) -> None:
-    twice = metaopt(*evaluation(evaluated, start, data, "--tuned", tuned, "--tuned", tuned))
+    twice = invoke(*evaluation(evaluated, start, data, "--tuned", tuned, "--tuned", tuned))
     assert twice.returncode == 2
     assert "must name one study a task, but 'mine' has 2" in " ".join(twice.stderr.split())
 
 
 def test_a_report_says_which_parameters_matter(tuned: Path, tmp_path: Path) -> None:
-    assert metaopt("report", "--study", tuned, "--out", tmp_path).returncode == 0
+    assert invoke("report", "--study", tuned, "--out", tmp_path).returncode == 0
     assert "Which parameters matter" in (tmp_path / "report.html").read_text()
     found = {row["parameter"]: float(row["importance"]) for row in read_csv(tmp_path / "importances.csv")}
     assert found == pytest.approx(importances(tuned, "alone"))
@@ -209,7 +210,7 @@ def test_killed_it_goes_on_to_the_same_with_any_number_of_workers(
         wait_for_end(worker)
     kept = {file: file.stat().st_mtime_ns for file in out.glob("trainings/*.json")}
     assert 4 <= len(kept) < 18
-    done = metaopt(*again)
+    done = invoke(*again)
     assert done.returncode == 0, done.stderr
     assert (out / "results.csv").read_bytes() == (evaluated / "results.csv").read_bytes()
     assert all(file.stat().st_mtime_ns == when for file, when in kept.items())

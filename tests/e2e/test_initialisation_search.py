@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import invoke
 from PIL import Image
 from studies import metaopt, tiny_initialisation, write_study
 
@@ -62,18 +63,18 @@ def test_more_trials_with_resume_and_none_twice(finished: Path) -> None:
 
 def test_best_start_is_exported_and_adapts_to_a_folder(finished: Path, tmp_path: Path) -> None:
     file = tmp_path / "start.safetensors"
-    done = metaopt("export", "--study", finished, "--out", file)
+    done = invoke("export", "--study", finished, "--out", file)
     assert done.returncode == 0, done.stdout + done.stderr
     assert load_initialisation(file).provenance["study"] == "tiny_init"
     images = tmp_path / "images"
     images.mkdir()
     for i, pixels in enumerate(np.random.default_rng(0).integers(0, 255, (12, 20, 20), dtype=np.uint8)):
         Image.fromarray(pixels).save(images / f"{i}.png")
-    done = metaopt("adapt", "--init", file, "--data", images, "--steps", 4, "--samples", 20, "--out", tmp_path / "out")
+    done = invoke("adapt", "--init", file, "--data", images, "--steps", 4, "--samples", 20, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     assert load_initialisation(tmp_path / "out" / "adapted.safetensors").algorithm
 
 
 def test_report_says_what_it_is_for(finished: Path) -> None:
-    done = metaopt("report", "--study", finished)
+    done = invoke("report", "--study", finished)
     assert done.returncode == 2 and "must search for schedules, but searches for starts" in done.stderr

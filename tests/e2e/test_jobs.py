@@ -1,4 +1,4 @@
-"""Searches as jobs of a cluster of real processes: submitted, watched, stopped, taken up again."""
+"""Searches on a cluster of real processes: from here, and as jobs: submitted, watched, stopped, taken up again."""
 
 import re
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clusters import LocalCluster, local_cluster
+from commands import invoke
 from search_checks import check_whole
 from sklearn.datasets import load_digits
 from studies import metaopt, tiny_study, write_study
@@ -26,6 +27,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 def _client(cluster: LocalCluster, cache: Path) -> dict[str, str]:
     return cluster.client | {"METAOPT_CACHE": str(cache)}
+
+
+def test_search_runs_on_the_cluster_at_ray_address_and_leaves_it_running(cluster: LocalCluster, tmp_path: Path) -> None:
+    done = metaopt("search", write_study(tmp_path, tiny_study()), "--out", tmp_path / "out", env=cluster.client)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert cluster.process.poll() is None
+    check_whole(tmp_path / "out", "tiny", 6, n_points=21)
 
 
 def test_what_the_study_names_goes_with_it(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -61,11 +69,11 @@ def test_what_the_study_names_goes_with_it(cluster: LocalCluster, tmp_path: Path
 
 def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_path: Path) -> None:
     out, environment = tmp_path / "out", _client(cluster, tmp_path / "cache")
-    tasks = [{"data": "digits", "budget": 4000, "n_samples": 100, "width": 16}]
+    tasks = [{"data": "digits", "budget": 3000, "n_samples": 100, "width": 16}]
     study = write_study(tmp_path, tiny_study(name="long", tasks=tasks))
     submitted = metaopt("submit", study, "--out", out, "--detach", env=environment)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    while not any(row.verdict for row in _rows(out, "long")):
+    while not (out / "study.json").exists():
         time.sleep(0.2)
     again = metaopt("submit", study, "--out", out, "--detach", env=environment)
     assert again.returncode == 0, again.stderr
@@ -74,8 +82,10 @@ def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_pa
     other = metaopt("submit", study, "--out", out, *more, "--detach", env=environment)
     assert other.returncode == 2
     assert "Study 'long' is RUNNING there as metaopt-long-" in other.stderr
-    assert "with other settings or another folder" in other.stderr
+    assert "with other settings, another folder or another tracking store" in other.stderr
     assert [folder.name for folder in (tmp_path / "cache" / "jobs").iterdir()] == ["long"]
+    while not any(row.verdict for row in _rows(out, "long")):
+        time.sleep(0.2)
     stopped = metaopt("stop", "long", env=environment)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert "long is STOPPED. Finished trials are kept." in stopped.stdout
@@ -116,19 +126,19 @@ def test_the_address_that_is_given_counts(cluster: LocalCluster, tmp_path: Path)
     elsewhere = metaopt("status", "--address", "http://127.0.0.2:9", env=environment)
     assert elsewhere.returncode == 2
     assert "http://127.0.0.2:9 must answer as the dashboard of a Ray cluster, but does not" in elsewhere.stderr
-    relative = metaopt("submit", write_study(tmp_path, tiny_study()), "--out", "runs/x", env=environment)
+    relative = invoke("submit", write_study(tmp_path, tiny_study()), "--out", "runs/x", env=environment)
     assert relative.returncode == 2
     assert "--out must be an absolute path on the head, or begin with ~, but got 'runs/x'." in relative.stderr
     no_url = metaopt("status", "--address", cluster.address, env=environment)
     assert no_url.returncode == 2
     assert "must be that of the head's dashboard, http://HEAD:8265, but got" in no_url.stderr
     without = {name: value for name, value in environment.items() if name != "RAY_API_SERVER_ADDRESS"}
-    nowhere = metaopt("logs", "unknown", env=without)
+    nowhere = invoke("logs", "unknown", env=without)
     assert nowhere.returncode == 2
     assert "must say where the head's dashboard is, as 'unknown' was not submitted from here." in nowhere.stderr
-    unknown = metaopt("resume", "unknown", env=environment)
+    unknown = invoke("resume", "unknown", env=environment)
     assert unknown.returncode == 2
     assert "Study 'unknown' was not submitted from here" in unknown.stderr
-    no_name = metaopt("logs", "../x", env=environment)
+    no_name = invoke("logs", "../x", env=environment)
     assert no_name.returncode == 2
     assert "The name of a study must match" in no_name.stderr

@@ -5,6 +5,7 @@ from typing import Any
 
 import optuna
 import pytest
+from commands import invoke
 from metaopt.analysis.runs import study_runs
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -77,7 +78,7 @@ def test_front_is_the_same_everywhere(finished: Path) -> None:
 
 
 def test_pictures_of_the_front_are_drawn(finished: Path) -> None:
-    done = metaopt("report", "--study", finished, "--out", finished.parent / "report")
+    done = invoke("report", "--study", finished, "--out", finished.parent / "report")
     assert done.returncode == 0, done.stderr
     for picture in (finished / "front.png", finished.parent / "report" / "front.png"):
         with Image.open(picture) as drawn:
@@ -90,26 +91,18 @@ def test_pictures_of_the_front_are_drawn(finished: Path) -> None:
 def test_export_hands_out_the_best_any_or_the_whole_front(finished: Path, tmp_path: Path) -> None:
     rows = read_rows(finished, "tiny")
     front, best = front_by_definition(rows), min(rows, key=lambda row: (row.verdict and row.verdict.score) or 0.0)
-    done = metaopt("export", "--study", finished, "--out", tmp_path / "best.json")
+    done = invoke("export", "--study", finished, "--out", tmp_path / "best.json")
     assert done.returncode == 0, done.stderr
     assert load_schedule(tmp_path / "best.json").provenance["trial"] == best.number
     assert len(front) > 1, "the other numbers of a front of one would not be said"
     others = ", ".join(str(number) for number in sorted(front - {best.number}))
     assert f"trials {others};" in done.stdout
-    done = metaopt("export", "--study", finished, "--front", "--out", tmp_path / "front")
+    done = invoke("export", "--study", finished, "--front", "--out", tmp_path / "front")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "front").iterdir()} == {f"trial-{number:05d}.json" for number in front}
     for number in front:
         schedule = load_schedule(tmp_path / "front" / f"trial-{number:05d}.json")
         assert schedule.params == rows[number].params
-    assert metaopt("export", "--study", finished, "--trial", 0, "--out", tmp_path / "zero.json").returncode == 0
-    refused = metaopt("export", "--study", finished, "--front", "--trial", 1, "--out", tmp_path / "both")
+    assert invoke("export", "--study", finished, "--trial", 0, "--out", tmp_path / "zero.json").returncode == 0
+    refused = invoke("export", "--study", finished, "--front", "--trial", 1, "--out", tmp_path / "both")
     assert refused.returncode == 2 and "Either `--trial` or `--front`" in refused.stderr
-
-
-def test_single_objective_has_no_front_to_export(tmp_path: Path) -> None:
-    study = write_study(tmp_path, tiny_study(search={"trials": 2, "seed": 1, "sampler": "random"}))
-    assert metaopt("search", study, "--out", tmp_path / "out").returncode == 0
-    refused = metaopt("export", "--study", tmp_path / "out", "--front", "--out", tmp_path / "front")
-    assert refused.returncode == 2 and "must have several `search.objectives`" in refused.stderr
-    assert "front" not in read_csv(tmp_path / "out" / "leaderboard.csv")[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import invoke, search_without_ray
 from populations import outcome, population_study, session_of, train_all
 from search_checks import check_whole
 from studies import metaopt, read_csv, write_study
@@ -61,7 +62,7 @@ def test_the_exported_winner_trained_from_scratch_has_the_curves_in_mlflow(finis
     task = load_study(str(write_study(tmp_path, CONTENT))).tasks[0]
     for row in copies:
         file = tmp_path / f"{row.number}.json"
-        assert metaopt("export", "--study", finished, "--trial", row.number, "--out", file).returncode == 0
+        assert invoke("export", "--study", finished, "--trial", row.number, "--out", file).returncode == 0
         schedule = load_schedule(file)
         assert row.verdict and schedule.score == row.verdict.score
         records = list(train(task, schedule, 0))
@@ -129,36 +130,29 @@ def test_leaderboard_and_course_of_the_population(finished: Path) -> None:
 def test_best_schedule_report_and_validation_are_of_the_lineage(finished: Path, tmp_path: Path) -> None:
     best = load_schedule(finished / "best_schedule.json")
     assert best.family == "steps"
-    done = metaopt("report", "--study", finished, "--out", tmp_path / "report")
+    done = invoke("report", "--study", finished, "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "report.html").read_text()
     assert "The population" in page and "Which parameters matter" not in page
     assert len(read_csv(tmp_path / "report" / "population.csv")) == EVALUATIONS * (N_TRIALS - 1)
-    shown = metaopt("show", finished / "best_schedule.json", "--out", tmp_path / "curve.png")
+    shown = invoke("show", finished / "best_schedule.json", "--out", tmp_path / "curve.png")
     assert shown.returncode == 0 and "family steps (open-loop" in shown.stdout
 
 
 def test_resuming_a_finished_population_changes_nothing(finished: Path) -> None:
     before = read_rows(finished, "tiny")
-    again = metaopt("search", finished.parent / "study.yaml", "--out", finished, "--resume")
+    again = search_without_ray(finished.parent / "study.yaml", "--out", finished, "--resume")
     assert again.returncode == 0, again.stderr
     assert check_whole(finished, "tiny", N_TRIALS, n_points=2 * (10 * EVALUATIONS + 1)) == before
-    refused = metaopt(
-        "search",
-        finished.parent / "study.yaml",
-        "--out",
-        finished,
-        "--resume",
-        "--set",
-        f"search.trials={N_TRIALS + 1}",
-    )
+    more = ("--set", f"search.trials={N_TRIALS + 1}")
+    refused = invoke("search", finished.parent / "study.yaml", "--out", finished, "--resume", *more)
     assert refused.returncode == 2 and "holds another study" in refused.stderr
 
 
 def test_the_winner_of_a_validation_is_trained_with_its_steps(tmp_path: Path) -> None:
     validation = {"tasks": [{"data": "glyphs", "budget": 30, "n_samples": 100, "size": 8}], "seeds": [7], "top": 2}
     content = population_study(share=0.5, validation=validation, name="tiny")
-    done = metaopt("search", write_study(tmp_path, content), "--out", tmp_path / "out")
+    done = search_without_ray(write_study(tmp_path, content), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "out" / "validation.json").read_text())["candidates"]
     rows, task = read_rows(tmp_path / "out", "tiny"), load_study(str(tmp_path / "study.yaml")).tasks[0]

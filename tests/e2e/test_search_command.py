@@ -7,24 +7,27 @@ import os
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+from commands import invoke, search_without_ray
 from metaopt.analysis.leaderboard import leaderboard
 from metaopt.analysis.runs import study_runs
 from PIL import Image
 from search_checks import check_whole
-from studies import metaopt, tiny_study, write_study
+from studies import metaopt, read_csv, tiny_study, write_study
 
 from metaopt.schedules import load_schedule
-from metaopt.search.optuna_space import read_rows
+from metaopt.search.optuna_space import JOURNAL, read_rows
 from metaopt.search.study import load_study, load_task
 from metaopt.tracking import load_curve, load_runs
 
 N_TRIALS = 6
+N_DIVERGING, N_WORKERS = 20, 2
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +151,7 @@ def test_the_printed_command_trains_just_as_the_study_did(finished: Path, tmp_pa
 
 def test_export_of_any_trial(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "three.json"
-    assert metaopt("export", "--study", finished, "--trial", 3, "--out", out).returncode == 0
+    assert invoke("export", "--study", finished, "--trial", 3, "--out", out).returncode == 0
     row = read_rows(finished, "tiny")[3]
     assert load_schedule(out).params == row.params
     assert row.verdict and load_schedule(out).score == row.verdict.score
@@ -158,9 +161,28 @@ def test_export_of_any_trial(finished: Path, tmp_path: Path) -> None:
     assert "no trial 99" in refused.stderr
 
 
+def test_single_objective_has_no_front_to_export(finished: Path, tmp_path: Path) -> None:
+    refused = invoke("export", "--study", finished, "--front", "--out", tmp_path / "front")
+    assert refused.returncode == 2 and "must have several `search.objectives`" in refused.stderr
+    assert "front" not in read_csv(finished / "leaderboard.csv")[0]
+
+
+def test_its_simulation_replays_it_trial_by_trial(finished: Path, tmp_path: Path) -> None:
+    study, out = finished.parent / "study.yaml", tmp_path / "simulated.csv"
+    done = invoke("simulate", study, "--from", finished, "--workers", 2, "--repeats", 1, "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {int(row["trial"]): row for row in read_csv(out)}
+    for trial in read_rows(finished, "tiny"):
+        assert trial.verdict and trial.verdict.score == float(rows[trial.number]["score"])
+        assert rows[trial.number]["recorded"] == "True"
+        if trial.number > 1:  # the first ones wait for the reference trainings
+            lasted = float(rows[trial.number]["ended_s"]) - float(rows[trial.number]["began_s"])
+            assert abs(lasted - trial.verdict.wall_s) < 1e-6
+
+
 def test_show_says_what_it_is_and_draws_it(finished: Path, tmp_path: Path) -> None:
     picture = tmp_path / "curve.png"
-    shown = metaopt("show", finished / "best_schedule.json", "--out", picture)
+    shown = invoke("show", finished / "best_schedule.json", "--out", picture)
     assert shown.returncode == 0, shown.stderr
     assert "family power_decay" in shown.stdout
     assert "narrow, wide" in shown.stdout
@@ -191,10 +213,10 @@ def test_folder_of_another_study_is_refused_and_left_alone(finished: Path, tmp_p
 
     before = contents()
     other = write_study(tmp_path, tiny_study(evaluations=3))
-    refused = metaopt("search", other, "--out", finished, "--resume")
+    refused = invoke("search", other, "--out", finished, "--resume")
     assert refused.returncode == 2
     assert "holds another study" in refused.stderr
-    not_resumed = metaopt("search", finished.parent / "study.yaml", "--out", finished)
+    not_resumed = invoke("search", finished.parent / "study.yaml", "--out", finished)
     assert not_resumed.returncode == 2
     assert "--resume" in not_resumed.stderr
     assert contents() == before
@@ -204,28 +226,48 @@ def test_one_worker_and_one_seed_give_the_same_study_twice(tmp_path: Path) -> No
     search = {"trials": 12, "seed": 3, "sampler": "tpe", "workers": 1}
     study = write_study(tmp_path, tiny_study(search=search))
     twice = []
-    for name in ("a", "b"):
-        done = metaopt("search", study, "--out", tmp_path / name)
+    for name, done in (
+        ("a", metaopt("search", study, "--out", tmp_path / "a")),
+        ("b", search_without_ray(study, "--out", tmp_path / "b")),
+    ):
         assert done.returncode == 0, done.stderr
         rows = check_whole(tmp_path / name, "tiny", 12, n_points=21)
         twice.append([(row.params, row.verdict and row.verdict.scores) for row in rows])
     assert twice[0] == twice[1]
 
 
-def test_diverging_trials_are_values(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def diverging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study on two workers, of which some trials diverge and some are pruned."""
+    folder = tmp_path_factory.mktemp("diverging")
     ranges = {"lr_d": {"low": 1e-4, "high": 6.0, "log": False}}  # D explodes above about 2.5
-    search = {"trials": 16, "seed": 5, "sampler": "tpe"}
-    study = write_study(tmp_path, tiny_study(schedule={"family": "constant", "ranges": ranges}, search=search))
-    done = metaopt("search", study, "--out", tmp_path / "out")
+    search = {"trials": N_DIVERGING, "workers": N_WORKERS, "seed": 5, "sampler": "tpe", "pruner": "median"}
+    study = write_study(folder, tiny_study(schedule={"family": "constant", "ranges": ranges}, search=search))
+    done = metaopt("search", study, "--out", folder / "out")
     assert done.returncode == 0, done.stderr
-    rows = check_whole(tmp_path / "out", "tiny", 16, n_points=21)
+    (folder / "said.txt").write_text(done.stdout)
+    return folder / "out"
+
+
+def test_diverging_trials_are_values(diverging: Path) -> None:
+    rows = check_whole(diverging, "tiny", N_DIVERGING, n_points=21)
+    assert {row.verdict.status for row in rows if row.verdict} <= {"finished", "pruned", "diverged", "collapsed"}
     diverged = {row.number for row in rows if row.verdict and row.verdict.status == "diverged"}
-    assert 3 <= len(diverged) <= 12
+    assert 3 <= len(diverged) <= 15
     assert {row.state for row in rows if row.number in diverged} == {"FAIL"}
-    runs = study_runs(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}", "tiny").set_index("trial")
-    assert {number for number in range(16) if runs.loc[number, "status"] == "diverged"} == diverged
+    runs = study_runs(f"sqlite:///{diverging / 'mlflow.db'}", "tiny").set_index("trial")
+    assert {number for number in range(N_DIVERGING) if runs.loc[number, "status"] == "diverged"} == diverged
     table = leaderboard(rows)
     assert set(table["trial"][-len(diverged) :]) == diverged
-    assert "diverged" in done.stdout
-    best = load_schedule(tmp_path / "out" / "best_schedule.json")
+    assert "diverged" in (diverging.parent / "said.txt").read_text()
+    best = load_schedule(diverging / "best_schedule.json")
     assert best.score is not None and best.score <= 0.0
+
+
+def test_two_workers_do_all_trials_as_no_more_than_two_tune_trials(diverging: Path) -> None:
+    """So that what Ray keeps is bounded by the workers and not by the trials."""
+    lines = [json.loads(line) for line in (diverging / JOURNAL).read_text(encoding="utf-8").splitlines()]
+    jobs = [line["user_attr"]["ray_trial_id"] for line in lines if "ray_trial_id" in line.get("user_attr", {})]
+    shares = Counter(job.rpartition("-")[0] for job in jobs)  # a job's name is that of its Tune trial and a number
+    assert 1 <= len(shares) <= N_WORKERS  # one, where the other process is slow to start
+    assert sum(shares.values()) >= N_DIVERGING - 1  # the reference is no job of its own

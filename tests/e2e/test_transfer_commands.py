@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import invoke, search_without_ray
 from studies import metaopt, read_csv, tiny_study, write_study
 
 from metaopt.schedules import load_schedule
@@ -57,7 +58,7 @@ def test_the_winner_is_the_best_on_unseen_data(validated: Path) -> None:
     rows = read_rows(validated / "out", "tiny")
     assert best.params == rows[candidates[0]["trial"]].params
     assert best.provenance["validation_score"] == scores[0]
-    exported = metaopt("export", "--study", validated / "out", "--out", validated / "e.json")
+    exported = invoke("export", "--study", validated / "out", "--out", validated / "e.json")
     assert exported.returncode == 0, exported.stderr
     assert load_schedule(validated / "e.json").params == best.params
 
@@ -112,7 +113,7 @@ def test_what_it_says(validated: Path) -> None:
 
 
 def test_a_report_has_every_table_as_csv(validated: Path, tmp_path: Path) -> None:
-    done = metaopt("report", "--study", validated / "out", "--out", tmp_path / "page")
+    done = invoke("report", "--study", validated / "out", "--out", tmp_path / "page")
     assert done.returncode == 0, done.stderr
     scores = {row.number: row.verdict.score for row in read_rows(validated / "out", "tiny") if row.verdict}
     trials = {int(row["trial"]): row["score"] for row in read_csv(tmp_path / "page" / "leaderboard.csv")}
@@ -129,13 +130,13 @@ def test_a_report_has_every_table_as_csv(validated: Path, tmp_path: Path) -> Non
 
 
 def test_no_study_no_report(tmp_path: Path) -> None:
-    refused = metaopt("report", "--study", tmp_path)
+    refused = invoke("report", "--study", tmp_path)
     assert refused.returncode == 2
     assert "must be the folder of a study" in refused.stderr
 
 
 def test_a_resumed_study_trains_nothing_again(validated: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in (validated / "out" / "trainings").iterdir()}
-    done = metaopt("search", validated / "study.yaml", "--out", validated / "out", "--resume")
+    done = search_without_ray(validated / "study.yaml", "--out", validated / "out", "--resume")
     assert done.returncode == 0, done.stderr
     assert {file: file.stat().st_mtime_ns for file in (validated / "out" / "trainings").iterdir()} == before

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 from search_checks import check_whole
+from sessions import opened, work_all
 from studies import metaopt, tiny_study, write_study
 
 from metaopt.search.optuna_space import read_rows
@@ -59,11 +59,10 @@ def ended(out: Path) -> dict[int, tuple[str, float | None]]:
     }
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
+def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path) -> None:
     content = tiny_study(search={"trials": N_TRIALS, "seed": 1, "sampler": "random"})
     study, out = write_study(tmp_path, content), tmp_path / "out"
-    moments = random.Random(seed)
+    moments = random.Random(0)
     before: dict[int, tuple[str, float | None]] = {}
     for while_starting in (True, False, False, False):
         if while_starting:
@@ -78,10 +77,9 @@ def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     rows = check_whole(out, "tiny", N_TRIALS, N_POINTS)
     assert before.items() <= ended(out).items()
-
     clean = tmp_path / "clean"
-    assert metaopt("search", study, "--out", clean).returncode == 0
-    undisturbed = check_whole(clean, "tiny", N_TRIALS, N_POINTS)
+    clean.mkdir()
+    undisturbed = work_all(opened(clean, N_TRIALS))
     assert [(row.params, row.verdict and row.verdict.score) for row in rows] == [
         (row.params, row.verdict and row.verdict.score) for row in undisturbed
     ]

@@ -31,10 +31,15 @@ def _nodes(cluster: LocalCluster) -> list[str]:
 
 def _preempt(cluster: LocalCluster, node: "subprocess.Popen[str]") -> None:
     """As a cloud does, with a notice to the cluster before."""
+    trainings = [process for process in psutil.Process(node.pid).children(recursive=True) if _trains(process)]
+    for training in trainings:  # giving notice takes seconds, in which it would come to its end
+        training.suspend()
     (name,) = _nodes(cluster)
     reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
     ray = ["-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address, "--node-id", name]
     _python(cluster, *ray, *reason, "--deadline-remaining-seconds", "1")
+    for training in trainings:
+        training.resume()
     _terminate(cluster, node)
 
 
@@ -44,8 +49,11 @@ def _terminate(cluster: LocalCluster, node: "subprocess.Popen[str]") -> None:
 
 
 def _training(node: "subprocess.Popen[str]") -> bool:
-    below = psutil.Process(node.pid).children(recursive=True)
-    return any(process.name().startswith("ray::") and ".train" in process.name() for process in below)
+    return any(map(_trains, psutil.Process(node.pid).children(recursive=True)))
+
+
+def _trains(process: psutil.Process) -> bool:
+    return process.name().startswith("ray::") and ".train" in process.name()
 
 
 def test_a_trial_whose_nodes_are_taken_away_ends_on_the_last_one(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import psutil
-from populations import outcome, population_study
+import pytest
+from populations import outcome, population_study, session_of, train_all
 from search_checks import check_whole
 from studies import metaopt, write_study
 from test_kill import kill_tree
@@ -38,12 +39,14 @@ def killed_after(study: Path, out: Path, n: int, after_s: float) -> None:
     kill_tree(process)
 
 
-def undisturbed(folder: Path, study: Path) -> list[TrialRow]:
-    assert metaopt("search", study, "--out", folder).returncode == 0
-    return check_whole(folder, "tiny", N_TRIALS, N_POINTS)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[TrialRow]:
+    return train_all(session_of(tmp_path_factory.mktemp("undisturbed"), CONTENT))
 
 
-def test_a_population_whose_driver_is_killed_ends_as_one_whose_driver_was_not(tmp_path: Path) -> None:
+def test_a_population_whose_driver_is_killed_ends_as_one_whose_driver_was_not(
+    tmp_path: Path, undisturbed: list[TrialRow]
+) -> None:
     study, out = write_study(tmp_path, CONTENT), tmp_path / "out"
     moments = random.Random(0)
     for n in (3, 8, 9):
@@ -54,9 +57,8 @@ def test_a_population_whose_driver_is_killed_ends_as_one_whose_driver_was_not(tm
     done = metaopt("search", study, "--out", out, "--resume")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = check_whole(out, "tiny", N_TRIALS, N_POINTS)
-    clean = undisturbed(tmp_path / "clean", study)
-    assert [row[:3] for row in outcome(rows)] == [row[:3] for row in outcome(clean)]
-    for one, other in zip(rows, clean, strict=True):
+    assert [row[:3] for row in outcome(rows)] == [row[:3] for row in outcome(undisturbed)]
+    for one, other in zip(rows, undisturbed, strict=True):
         assert one.verdict and other.verdict
         assert (one.verdict.scores, one.verdict.intervals, one.verdict.copied) == (
             other.verdict.scores,
@@ -65,7 +67,7 @@ def test_a_population_whose_driver_is_killed_ends_as_one_whose_driver_was_not(tm
         )
 
 
-def test_an_interval_whose_worker_is_killed_is_trained_again(tmp_path: Path) -> None:
+def test_an_interval_whose_worker_is_killed_is_trained_again(tmp_path: Path, undisturbed: list[TrialRow]) -> None:
     study, out = write_study(tmp_path, CONTENT), tmp_path / "out"
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -80,7 +82,7 @@ def test_an_interval_whose_worker_is_killed_is_trained_again(tmp_path: Path) -> 
         assert killed == 2
         assert process.wait(900) == 0
     rows = check_whole(out, "tiny", N_TRIALS, N_POINTS)
-    assert outcome(rows) == outcome(undisturbed(tmp_path / "clean", study))
+    assert outcome(rows) == outcome(undisturbed)
 
 
 def _at_work(driver: int) -> psutil.Process | None:

@@ -8,12 +8,10 @@ import time
 from pathlib import Path
 
 from mlflow_server import Server
-from search_checks import check_whole
+from search_checks import check_whole, n_ended
 from studies import metaopt, tiny_study, write_study
 
-from metaopt.search.optuna_space import read_rows
-
-N_TRIALS = 10
+N_TRIALS = 30
 DOWN_S = 60.0
 
 
@@ -22,29 +20,25 @@ def _server(out: Path) -> Server:
     return Server(f"sqlite:///{out / 'mlflow.db'}", out.parent / "artifacts")
 
 
-def _study(folder: Path, budget: int, trials: int = N_TRIALS) -> Path:
+def _study(folder: Path, budget: int, trials: int) -> Path:
     tasks = [{"data": "digits", "budget": budget, "n_samples": 100, "width": 16}]
     return write_study(folder, tiny_study(tasks=tasks, search={"trials": trials, "seed": 1, "sampler": "random"}))
 
 
-def _n_ended(out: Path) -> int:
-    return sum(row.verdict is not None for row in read_rows(out, "tiny"))
-
-
 def test_a_server_that_is_killed_while_trials_run_misses_nothing(tmp_path: Path) -> None:
-    store, trials = tmp_path / "store", 3 * N_TRIALS
+    store = tmp_path / "store"
     server, out = _server(store), tmp_path / "out"
     server.start()
-    command = [sys.executable, "-m", "metaopt.cli.main", "search", _study(tmp_path, 1500, trials), "--out", out]
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", _study(tmp_path, 1500, N_TRIALS), "--out", out]
     environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
     log = tmp_path / "log"
     with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as search:
-        while _n_ended(out) == 0:
+        while n_ended(out) == 0:
             assert search.poll() is None
             time.sleep(0.1)
         server.kill()
-        killed_at, known, spooled = time.monotonic(), _n_ended(out), _spooled(out)
-        while _n_ended(out) < known + 3 or time.monotonic() < killed_at + DOWN_S:
+        killed_at, known, spooled = time.monotonic(), n_ended(out), _spooled(out)
+        while n_ended(out) < known + 3 or time.monotonic() < killed_at + DOWN_S:
             assert search.poll() is None, "the search must not end before the server is there"
             time.sleep(0.1)
         assert _spooled(out) > spooled
@@ -52,7 +46,7 @@ def test_a_server_that_is_killed_while_trials_run_misses_nothing(tmp_path: Path)
         assert search.wait(600) == 0, log.read_text()
     server.kill()
     (out / "mlflow.db").symlink_to(store / "mlflow.db")
-    check_whole(out, "tiny", trials, n_points=21)
+    check_whole(out, "tiny", N_TRIALS, n_points=21)
 
 
 def _spooled(out: Path) -> int:
@@ -63,7 +57,7 @@ def test_what_a_server_has_missed_from_start_to_end_is_brought_by_sync(tmp_path:
     store = tmp_path / "store"
     server, out = _server(store), tmp_path / "out"
     environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
-    done = metaopt("search", _study(tmp_path, 60), "--out", out, env=environment)
+    done = metaopt("search", _study(tmp_path, 60, 3), "--out", out, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "did not answer. Deliver them with:" in done.stdout.replace("\n", " ")
     assert not (store / "mlflow.db").exists()
@@ -81,6 +75,6 @@ def test_what_a_server_has_missed_from_start_to_end_is_brought_by_sync(tmp_path:
         assert f"All that tiny has recorded is at {server.uri}" in brought.stdout
     server.kill()
     (out / "mlflow.db").symlink_to(store / "mlflow.db")
-    check_whole(out, "tiny", N_TRIALS, n_points=21)
+    check_whole(out, "tiny", 3, n_points=21)
     (experiment,) = sqlite3.connect(store / "mlflow.db").execute("select count(*) from experiments where name='tiny'")
     assert experiment == (1,)

@@ -59,7 +59,7 @@ def test_a_folder_that_is_moved_away_and_back(tmp_path: Path) -> None:
         out.rename(away)
         assert search.wait(600) == 1, log.read_text()
     assert "Traceback" not in log.read_text()
-    assert f"{out} has gone while it was written. Finished trials are kept." in log.read_text()
+    assert f"{out} has gone while it was written: put it back. Finished trials are kept." in log.read_text()
     if out.exists():
         assert not list(out.rglob("*.journal"))
         out.rename(tmp_path / "rest")

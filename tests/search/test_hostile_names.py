@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import metaopt, tiny_study, write_study
+from commands import invoke
+from studies import tiny_study, write_study
 
 from metaopt.errors import ConfigError
 from metaopt.search.initialisation_study import load_any_study
@@ -92,7 +93,7 @@ def test_a_path_that_is_too_long_for_any_command(tmp_path: Path) -> None:
         ["train", "--task", "digits", "--out", long],
         ["submit", long, "--address", "http://127.0.0.1:9"],
     ):
-        done = metaopt(*command, cwd=tmp_path)
+        done = invoke(*command, cwd=tmp_path)
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
         assert len(done.stderr) < 1000, "a message is no place for all of it"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from studies import metaopt
+from commands import search_without_ray
 
 from metaopt.errors import ConfigError
 from metaopt.search.folder import read_manifest
@@ -103,7 +103,7 @@ def test_a_study_of_starts_is_refused() -> None:
 
 def test_the_winner_is_chosen_on_what_was_left_out(tmp_path: Path) -> None:
     (tmp_path / "few.yaml").write_text(TEXT, encoding="utf-8")
-    done = metaopt("search", "few.yaml", "--leave-out", "mnist5k", cwd=tmp_path)
+    done = search_without_ray("few.yaml", "--leave-out", "mnist5k", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "few-without-mnist5k"
     manifest, validation = read_manifest(folder), read_validation(folder)
@@ -111,5 +111,5 @@ def test_the_winner_is_chosen_on_what_was_left_out(tmp_path: Path) -> None:
     assert manifest.name == "few-without-mnist5k"
     assert validation is not None
     assert "search few.yaml --leave-out mnist5k --out runs/few-without-mnist5k --resume" in done.stdout
-    again = metaopt("search", "few.yaml", "--leave-out", "mnist5k", "--resume", cwd=tmp_path)
+    again = search_without_ray("few.yaml", "--leave-out", "mnist5k", "--resume", cwd=tmp_path)
     assert again.returncode == 0, again.stderr

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import invoke
 from sessions import hashes
 from studies import metaopt, tiny_initialisation, tiny_study, write_study
 
@@ -118,7 +119,7 @@ def test_the_commands_refuse_it_and_say_it_again(marker: Path, tmp_path: Path) -
     file = _with_network(tmp_path)
     environment = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1] / 'gan'}"} | dict(__import__("os").environ)
     for command in (["search"], ["submit", "--address", "http://127.0.0.1:9"]):
-        refused = metaopt(*command, file, cwd=tmp_path, env=environment)
+        refused = invoke(*command, file, cwd=tmp_path)
         assert refused.returncode == 2
         assert "names code, 'evil:make_pair'" in refused.stderr
         assert "add --allow-import" in refused.stderr

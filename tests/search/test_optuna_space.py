@@ -195,7 +195,7 @@ def test_the_parameter_that_decides_the_score_is_the_important_one(tmp_path: Pat
 def test_no_more_trials_speak_for_the_importances_than_the_forest_can_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optuna_space, "_MOST_FOR_IMPORTANCES", 40)
+    monkeypatch.setattr(optuna_space, "MOST_FOR_IMPORTANCES", 40)
     seen: list[int] = []
     evaluate = optuna.importance.FanovaImportanceEvaluator.evaluate
 

@@ -47,7 +47,7 @@ def test_the_environment_stays_where_it_is(tmp_path: Path) -> None:
     uri = server.uri.replace("//", f"//me:{SECRET}@")
     secrets = dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "HF_TOKEN"), SECRET)
     environment = os.environ | secrets | {"MLFLOW_TRACKING_URI": uri}
-    study = write_study(tmp_path, tiny_study(search={"trials": 2, "seed": 1, "sampler": "random"}))
+    study = write_study(tmp_path, tiny_study(search={"trials": 2, "seed": 1, "sampler": "random", "workers": 1}))
     waiting = metaopt("search", study, "--out", out, env=environment)
     assert waiting.returncode == 0, waiting.stdout + waiting.stderr
     assert "did not answer" in waiting.stdout.replace("\n", " ")

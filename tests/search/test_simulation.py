@@ -50,6 +50,15 @@ def again(folder: Path, study: Study, workers: int = 1) -> Simulation:
     return simulate(study, past, Surrogate(past), workers)
 
 
+def test_gpu_seconds_need_a_share_of_a_gpu(wild: tuple[Path, Study], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`search.gpu_budget_s` of 9 needs `resources.gpu`: .* `resources: auto`"):
+        again(wild[0], with_search(tmp_path, WILD, gpu_budget_s=9, resources="auto"))
+    whole = again(wild[0], with_search(tmp_path, WILD))
+    half = again(wild[0], with_search(tmp_path, WILD, gpu_budget_s=whole.wall_s / 4, resources={"gpu": 0.5}))
+    assert 0 < len(half.trials) < len(whole.trials)
+    assert half.wall_s == pytest.approx(whole.wall_s / 2, rel=0.1)
+
+
 def ends(rows: list[TrialRow]) -> list[tuple[int, str, float | None]]:
     return [(row.number, row.verdict.status, row.verdict.score) for row in rows if row.verdict]
 

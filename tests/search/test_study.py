@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from studies import metaopt, tiny_study, write_study
+from commands import invoke
+from studies import tiny_study, write_study
 
 from metaopt.errors import ConfigError, DataError
 from metaopt.schedules import ScheduleArtifact, load_schedule, save_schedule
@@ -332,7 +333,7 @@ def test_command_exits_with_2_and_writes_nothing(tmp_path: Path) -> None:
     for i, (spec, message) in enumerate(data.items()):
         tasks: list[dict[str, Any]] = [{"data": spec, "size": 8, "network": "mlp", "name": "mine"}]
         study = write_study(tmp_path, tiny_study(tasks=tasks))
-        refused = metaopt("search", study, "--out", tmp_path / f"out{i}")
+        refused = invoke("search", study, "--out", tmp_path / f"out{i}")
         assert refused.returncode == 2, (spec, refused.stderr)
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr

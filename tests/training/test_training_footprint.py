@@ -57,6 +57,13 @@ def _gpu_of(memory_mb: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float
     return capped
 
 
+def test_the_peak_of_a_process_is_not_that_of_its_parent() -> None:
+    child = "from metaopt.training.footprint import peak_memory_mb as peak; print(peak())"
+    parent = f"import subprocess, sys; held = b'x' * 2_000_000_000; subprocess.run([sys.executable, '-c', {child!r}])"
+    run = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, timeout=600, check=True)
+    assert 100 < float(run.stdout) < 1900
+
+
 def test_a_footprint_grows_by_what_larger_networks_hold() -> None:
     small, large = _measured(16), _measured(2048)
     # weights, gradients and Adam's two moments of the hidden layers of both networks
