@@ -11,7 +11,7 @@ from metaopt.search.export import scored, study_in
 from metaopt.search.folder import study_folder
 from metaopt.search.optuna_space import TrialRow, read_rows
 from metaopt.search.population import followed
-from metaopt.search.study import Range
+from metaopt.search.ranges import Range
 from metaopt.search.study_spec import StudySpec
 
 FAMILY = "constant"

@@ -15,14 +15,13 @@ from metaopt.meta.maml.meta_task import GroupSpec, MetaTask
 from metaopt.schedules import Family, NamedSchedule, find_family
 from metaopt.search.initialisation_spec import GroupsSpec, InitialisationStudySpec
 from metaopt.search.leave_out import left_out
+from metaopt.search.ranges import Range, searched
 from metaopt.search.study import (
     KIND,
     FirstTrial,
     Located,
-    Range,
     Study,
     read_study,
-    searched,
     study_from,
     without_younger,
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 from metaopt.schedules.steps import as_steps
 from metaopt.search.pb2 import Observed, most_promising
-from metaopt.search.study import Range
+from metaopt.search.ranges import Range
 from metaopt.search.study_spec import PopulationSpec
 
 Params = Mapping[str, float]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,37 +19,14 @@ from metaopt.search import yaml_file
 from metaopt.search.initialisation_spec import InitialisationStudySpec
 from metaopt.search.named_code import refuse_code
 from metaopt.search.objectives import check_objectives
-from metaopt.search.study_spec import NO_PART_OF_THE_KEY, RangeSpec, StudySpec, TaskSpec
+from metaopt.search.ranges import Range, searched
+from metaopt.search.study_rules import check_search
+from metaopt.search.study_spec import NO_PART_OF_THE_KEY, StudySpec, TaskSpec
 from metaopt.search.validation import apply, place, validated
 from metaopt.search.yaml_file import Document
 
 KIND = "initialisation"
 """Of studies that search for where to start; those of schedules are the others."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """Where a parameter is searched; ``low == high`` holds it there."""
-
-    low: float
-    high: float
-    log: bool
-    whole: bool = False
-    """Whether only whole numbers are tried."""
-
-    def at(self, u: float) -> float:
-        """The value at `u` in [0, 1], on the range's scale; the ends exactly at 0 and 1."""
-        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        x = low + u * (high - low)
-        return min(max(math.exp(x) if self.log else x, self.low), self.high)
-
-    def place(self, value: float) -> float:
-        """The inverse of `at`, for ``low < high``."""
-        low, high, x = (math.log(y) if self.log else y for y in (self.low, self.high, value))
-        return (x - low) / (high - low)
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +216,7 @@ def study_from(document: Document, where: Mapping[yaml_file.Path, str], name: st
     for key, value in spec.schedule.ranges.items():
         with Located(at("schedule", "ranges", key)):
             space[key] = searched(family, key, value)
-    _check_search(spec, space, at)
+    check_search(spec, space, at)
     check_objectives(spec, tasks, at)
     first = [_first("reference", reference, family, space, there)]
     for i, baseline in enumerate(spec.baselines):
@@ -281,50 +257,6 @@ def _members(
 
     with Located(at("search", "population", "first")):
         return first_population(spec, space, [one.params for one in first])
-
-
-def _check_search(spec: StudySpec, space: Mapping[str, Range], at: Callable[..., str]) -> None:
-    if all(where.low == where.high for where in space.values()):
-        raise ConfigError(f"{at('schedule')}: at least one parameter must have a range to search, but all are held.")
-    if spec.search.population is not None:
-        from metaopt.search.first_population import check_population
-
-        check_population(spec, at)
-    resources, gpu_s = spec.search.resources, spec.search.gpu_budget_s
-    if gpu_s is not None and not isinstance(resources, str) and not resources.gpu:
-        raise ConfigError(
-            f"{at('search', 'gpu_budget_s')}: `gpu_budget_s` needs trials on a GPU, by `resources.gpu` or `resources: "
-            f"auto`, but got {gpu_s:g} with `resources.gpu` of 0."
-        )
-    _check_horizons(spec, at("search", "horizons"))
-    if spec.search.pruner != "none":
-        _check_pruner(spec, at)
-    if spec.search.racing and spec.search.sampler == "es":
-        raise ConfigError(
-            f"{at('search', 'racing')}: `racing` must be false for the sampler `es`, which compares its pairs on "
-            "all trainings, but got true."
-        )
-
-
-def _check_horizons(spec: StudySpec, there: str) -> None:
-    horizons = spec.search.horizons
-    if not horizons or horizons != sorted(set(horizons)) or horizons[-1] != 1:
-        raise ConfigError(f"{there}: `horizons` must ascend to 1, but got {horizons!r}.")
-    if len(horizons) > 1 and spec.search.pruner == "none":
-        raise ConfigError(f"{there}: `pruner` must not be none where there are several `horizons`, but is.")
-
-
-def _check_pruner(spec: StudySpec, at: Callable[..., str]) -> None:
-    there, pruner = at("search", "pruner"), spec.search.pruner
-    if spec.search.racing:
-        raise ConfigError(f"{there}: `pruner` must be none where `racing` is true, but got {pruner}.")
-    if spec.search.sampler == "es":
-        raise ConfigError(
-            f"{there}: `pruner` must be none for the sampler `es`, which compares its pairs on all trainings, "
-            f"but got {pruner}."
-        )
-    if spec.evaluations < 2 and len(spec.search.horizons) == 1:
-        raise ConfigError(f"{there}: `evaluations >= 2` must hold for a pruner, but got {spec.evaluations}.")
 
 
 def _validation(spec: StudySpec, tasks: Sequence[Task], at: Callable[..., str]) -> tuple[Task, ...]:
@@ -395,26 +327,6 @@ def _as_task(spec: TaskSpec, **fields: Any) -> Task:
     if "corruption" in given:
         given["corruption"] = Corruption(**given["corruption"])
     return task_from_spec(spec.data, **fields, **given)
-
-
-def searched(family: Family, key: str, value: float | RangeSpec) -> Range:
-    parameters = {parameter.name: parameter for parameter in family.parameters}
-    if key not in parameters:
-        near = get_close_matches(key, parameters, n=1)
-        hint = f"; did you mean `{near[0]}`?" if near else "."
-        raise ConfigError(f"family {family.name!r} has no parameter `{key}`{hint} Known: {', '.join(parameters)}.")
-    low, high = parameters[key].bounds
-    spec = value if isinstance(value, RangeSpec) else RangeSpec(low=float(value), high=float(value))
-    log = parameters[key].log if spec.log is None else spec.log
-    if isinstance(value, RangeSpec) and not spec.low < spec.high:
-        raise ConfigError(f"`low < high` must hold for `{key}`, but got low={spec.low:g}, high={spec.high:g}.")
-    if log and isinstance(value, RangeSpec) and spec.low <= 0:
-        raise ConfigError(
-            f"`low > 0` must hold for `{key}`, which is searched on a log scale, but got low={spec.low:g}."
-        )
-    if not low <= spec.low <= spec.high <= high:
-        raise ConfigError(f"`{key}` must lie in [{low:g}, {high:g}], but got low={spec.low:g}, high={spec.high:g}.")
-    return Range(low=spec.low, high=spec.high, log=log and spec.low > 0)
 
 
 def _first(role: str, name: str, family: Family, space: Mapping[str, Range], place: str) -> FirstTrial:

@@ -24,8 +24,9 @@ from metaopt.search.folder import START, claim, manifest_of, trial_folder
 from metaopt.search.initialisation_study import Choice, InitialisationStudy, load_any_study
 from metaopt.search.jobs import Job, Slice
 from metaopt.search.optuna_space import Proposals, TrialRow
+from metaopt.search.ranges import Range
 from metaopt.search.session import Session
-from metaopt.search.study import Range, Study, load_study
+from metaopt.search.study import Study, load_study
 from metaopt.search.unseen import judged_on_unseen
 from metaopt.tracking import NullTracker
 

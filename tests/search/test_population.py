@@ -19,7 +19,7 @@ from metaopt.search.population import (
     perturbed,
     schedule_of,
 )
-from metaopt.search.study import Range
+from metaopt.search.ranges import Range
 from metaopt.search.study_spec import PopulationSpec
 
 SPACE = {
