@@ -59,6 +59,8 @@ class Watched:
 
     wall_s: float
     looks: Sequence[Look] = field(repr=False)
+    whole: bool
+    """Whether it came to its end, and not to its limit."""
 
     def peak(self, group: str, what: str) -> float:
         """The highest `what` (a field of `Group`) that a group has had; 0 if it never was."""
@@ -69,8 +71,8 @@ class Watched:
         return [asdict(look) for look in self.looks[:: max(1, len(self.looks) // n)]]
 
 
-def watched(command: Sequence[object], log: Path) -> Watched:
-    """Run a command to its end and look at it twice a second; its output goes to `log`.
+def watched(command: Sequence[object], log: Path, limit_s: float | None = None) -> Watched:
+    """Run a command to its end, or for `limit_s`, and look at it twice a second; its output goes to `log`.
 
     Raises:
         CalledProcessError: it failed; the end of what it said is printed.
@@ -82,14 +84,20 @@ def watched(command: Sequence[object], log: Path) -> Watched:
         process = subprocess.Popen([*map(str, command)], stdout=output, stderr=subprocess.STDOUT)
         watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), looks, ended, started))
         watcher.start()
-        code = process.wait()
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            code = None
     wall_s = time.perf_counter() - started
     ended.set()
     watcher.join()
-    if code:
+    if code is None:
+        process.terminate()
+        process.wait()
+    elif code:
         print(log.read_text(encoding="utf-8", errors="replace")[-4000:])
         raise subprocess.CalledProcessError(code, [*map(str, command)])
-    return Watched(wall_s=wall_s, looks=looks)
+    return Watched(wall_s=wall_s, looks=looks, whole=code is not None)
 
 
 def _watch(driver: psutil.Process, looks: list[Look], ended: threading.Event, started: float) -> None:

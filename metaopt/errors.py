@@ -17,6 +17,10 @@ class ArtifactError(ConfigError):
     """A schedule file, checkpoint or cache entry cannot be used."""
 
 
+class BudgetError(MetaoptError):
+    """A search may take no more time before it has found anything."""
+
+
 class StorageError(MetaoptError, OSError):
     """The disk is full or not writable; what was finished is kept and the work can be resumed."""
 

@@ -1,8 +1,9 @@
 """The command line in this process: what `studies.metaopt` does, without the seconds that a process takes to start."""
 
+import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -15,9 +16,9 @@ from metaopt.search.session import Session
 
 
 def invoke(*arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
-    """Run the command line here; `env` is added to the environment."""
+    """Run the command line here; `env` is added to the environment, which is afterwards as it was."""
     command, out, err = [main.__file__, *map(str, arguments)], StringIO(), StringIO()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, unchanged_environment():
         patch.setattr(sys, "argv", command)
         patch.chdir(cwd or Path.cwd())
         for name, value in (env or {}).items():
@@ -28,6 +29,17 @@ def invoke(*arguments: object, cwd: Path | None = None, env: Mapping[str, str] |
     return CompletedProcess(
         command, code if isinstance(code, int) else int(code is not None), out.getvalue(), err.getvalue()
     )
+
+
+@contextmanager
+def unchanged_environment() -> Iterator[None]:
+    """What a command sets, as for MLflow, must not reach the tests after it."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def search_without_ray(*arguments: object, cwd: Path | None = None) -> CompletedProcess[str]:

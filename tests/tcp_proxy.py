@@ -3,15 +3,17 @@
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from typing import Literal
 
-Mode = Literal["pass", "hang", "reset", "reset_after", "unavailable", "slow", "cut"]
+Mode = Literal["pass", "hang", "late", "reset", "reset_after", "unavailable", "slow", "cut"]
 _UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: text/html\r\nContent-Length: 4\r\n"
     b"Connection: close\r\n\r\nbusy"
 )
 _SLICE, _PAUSE_S = 256, 0.1
+_LATE_S = 3.0
 
 
 class Proxy:
@@ -19,6 +21,8 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self.target, self.mode = port, "pass"
+        self.only = b""
+        """In the first line of the requests that are failed."""
         self.n_failed = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -41,7 +45,8 @@ class Proxy:
             request = _whole(client)
             if not request:
                 return
-            mode = self.mode  # in force when the request has come
+            # in force when the request has come
+            mode = self.mode if self.only in request.partition(b"\r\n")[0] else "pass"
             self.n_failed += mode != "pass"
             if mode == "hang":
                 client.settimeout(60)
@@ -51,6 +56,8 @@ class Proxy:
             elif mode == "unavailable":
                 client.sendall(_UNAVAILABLE)
             else:
+                if mode == "late":
+                    time.sleep(_LATE_S)
                 self._answer(client, request, mode)
 
     def _answer(self, client: socket.socket, request: bytes, mode: str) -> None:

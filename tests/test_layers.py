@@ -38,11 +38,13 @@ HOMES = {
         "metaopt/search/ray_trial.py",
         "metaopt/search/ray_grid.py",
         "metaopt/search/ray_memory.py",
+        "metaopt/search/ray_start.py",
         "metaopt/search/submit.py",
         "metaopt/cli/doctor.py",
     ),
     "optuna": (
         "metaopt/search/optuna_space.py",
+        "metaopt/search/cmaes_sampler.py",
         "metaopt/search/es_sampler.py",
         "metaopt/search/samplers.py",
         "metaopt/search/journal.py",

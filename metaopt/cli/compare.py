@@ -40,20 +40,24 @@ def compare(
         print_leaderboard(console, *rows.values())
     else:
         console.print(_table(folders, manifests, rows))
-        if len({repr(_measured_by(manifest)) for manifest in manifests.values()}) > 1:
+        if len({repr(_measured_by(manifest, rows[study])) for study, manifest in manifests.items()}) > 1:
             console.print(
-                "These scores do not compare: the studies differ in tasks, images, seeds, reference or objective. "
-                "`metaopt evaluate` trains the schedules of both alike.",
+                "These scores do not compare: the studies differ in tasks, images, seeds, reference, objective or the "
+                "version of metaopt. `metaopt evaluate` trains their schedules alike.",
                 highlight=False,
             )
     if csv is not None:
         _write(csv, rows)
 
 
-def _measured_by(manifest: "Manifest") -> tuple[Any, ...]:
-    """What the scores of two studies must have in common to be compared."""
+def _measured_by(manifest: "Manifest", rows: "Sequence[TrialRow]") -> tuple[Any, ...]:
+    """What the scores of two studies must have in common to be compared; of the reference, what it came to."""
     search = manifest.spec["search"]
-    return manifest.trained_on, list(manifest.seeds), manifest.spec["reference"], search.get("objective")
+    objective = search.get("objective")
+    tail = search.get("tail") if objective == "mean_tail" else None
+    robust = "robustness" in search.get("objectives", [])  # then the score leaves the damaged tasks out
+    fids = {label: f"{fid:.3g}" for row in rows[:1] if row.verdict for label, fid in row.verdict.fids.items()}
+    return manifest.trained_on, list(manifest.seeds), objective, tail, robust, manifest.reference, fids
 
 
 def _table(
@@ -92,4 +96,4 @@ def _write(path: Path, rows: "Mapping[str, Sequence[TrialRow]]") -> None:
     try:
         table[["study", *table.columns.drop("study")]].to_csv(path, index=False)
     except OSError as error:
-        raise StorageError(f"{path} could not be written: {error.strerror}.") from error
+        raise StorageError(f"{path} could not be written: {error.strerror or error}.") from error

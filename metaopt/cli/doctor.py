@@ -90,8 +90,11 @@ def _ray() -> Iterator[Finding]:
 
     import ray
 
+    from metaopt.search.ray_start import on_loopback
+
     try:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+        with on_loopback():
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
         answer = ray.get(ray.remote(num_cpus=1)(lambda: 1 + 1).remote(), timeout=60)
         yield (
             answer == 2,

@@ -191,12 +191,20 @@ def _started(submitted: "Submitted", package: Path) -> "SubmittedSearch":
 
 def _passed_on() -> dict[str, str]:
     """Variables of this machine that the search there is to have."""
+    from metaopt.errors import ConfigError
+    from metaopt.tracking.redact import redacted
+
     uri = os.environ.get(_TRACKING)
     if not uri:
         return {}
     if "://" not in uri or uri.startswith(("sqlite:", "file:")):
         typer.echo(f"{_TRACKING} is not passed on: it is a file of this machine.")
         return {}
+    if redacted(uri) != uri:  # whoever sees the cluster's dashboard sees what a job is given
+        raise ConfigError(
+            f"{_TRACKING} must hold no password where a study is submitted, but is {redacted(uri)}: leave it out, and "
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the head."
+        )
     return {_TRACKING: uri}
 
 

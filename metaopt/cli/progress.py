@@ -30,6 +30,7 @@ class SearchProgress:
         self._before: int | None = None
         self._takes = ""
         self._n_told = 0
+        self._error_told = False
 
     def __enter__(self) -> Self:
         if self._live:
@@ -69,8 +70,16 @@ class SearchProgress:
             if row.number not in self._seen:
                 self._seen.add(row.number)
                 self._console.print(_line(row, self._n_trials), highlight=False, markup=False, soft_wrap=True)
+                self._tell_error(row)
         if self._live:
             self._live.update(Text(self._status(session, rows, len(done))))
+
+    def _tell_error(self, row: TrialRow) -> None:
+        """The first error of a run in full, where it is more than the line that each has."""
+        reason = row.verdict.reason.strip() if row.verdict and row.verdict.status == "error" else ""
+        if "\n" in reason and not self._error_told:
+            self._error_told = True
+            self._console.print(reason, highlight=False, markup=False, soft_wrap=True)
 
     def _tell_news(self, session: Session) -> None:
         """What a population has decided."""

@@ -47,7 +47,9 @@ def report(
             *_best(to, folder, best),
             *_population(to, history(folder, rows)),
             *_importances(
-                to, {} if manifest.spec["search"].get("population") else importances(folder, manifest.name), len(rows)
+                to,
+                {} if manifest.spec["search"].get("population") else importances(folder, manifest.name),
+                sum(row.state == "COMPLETE" for row in rows),
             ),
             *_validation(to, validation_of(folder, rows)),
         ]
@@ -122,7 +124,7 @@ def _population(to: Path, found: "list[dict[str, Any]]") -> Sequence["Section"]:
     return [Section(title="The population", text=text, table=table)]
 
 
-def _importances(to: Path, found: dict[str, float], n_trials: int) -> Sequence["Section"]:
+def _importances(to: Path, found: dict[str, float], n_complete: int) -> Sequence["Section"]:
     import pandas as pd
 
     from metaopt.analysis.report import Section
@@ -134,8 +136,8 @@ def _importances(to: Path, found: dict[str, float], n_trials: int) -> Sequence["
     table = pd.DataFrame({"parameter": list(found), "importance": list(found.values())})
     table.to_csv(to / "importances.csv", index=False)
     text = "Share of the score's variance over the search space that it explains alone (fANOVA, Hutter et al. 2014)."
-    if n_trials > MOST_FOR_IMPORTANCES:
-        text += f" Over at most {MOST_FOR_IMPORTANCES:,} of the {n_trials:,} trials, drawn at random."
+    if n_complete > MOST_FOR_IMPORTANCES:
+        text += f" Over {MOST_FOR_IMPORTANCES:,} of the {n_complete:,} trials that ended, drawn at random."
     picture = draw_importances(to / "importances.png", found)
     return [Section(title="Which parameters matter", text=text, picture=picture, table=table)]
 

@@ -1,5 +1,6 @@
 """`metaopt search`: run a study on this machine."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ def search(
         tasks = ", ".join(task.name for task in loaded.tasks)
         what = f"{n_trials} trials of {loaded.family.name} on {tasks}; records in {folder}"
         console.print(f"Study {loaded.name}: {what}", highlight=False, markup=False, soft_wrap=True)
+        console.print(_where(), highlight=False, soft_wrap=True)
         with SearchProgress(console, n_trials) as progress:
             running.run(progress)
         n_ended = sum(row.verdict is not None for row in running.session.rows())
@@ -71,11 +73,18 @@ def search(
             _conclude_starts(running, loaded, console, again)
 
 
+def _where() -> str:
+    address = os.environ.get("RAY_ADDRESS", "local")
+    if address == "local":
+        return "Ray: on this machine, listening on 127.0.0.1 only"
+    return f"Ray: the cluster at {address}"
+
+
 @contextmanager
 def _resumable(command: str) -> Iterator[None]:
     """Say how to go on, where a search ended before its time; SIGTERM ends it as Ctrl-C does."""
     from metaopt.cli.last_word import last_word
-    from metaopt.errors import StorageError
+    from metaopt.errors import BudgetError, StorageError
 
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     died = (
@@ -84,6 +93,8 @@ def _resumable(command: str) -> Iterator[None]:
     try:
         with last_word(died):
             yield
+    except BudgetError as error:
+        raise BudgetError(f"{error} Go on, with the budget anew, by: {command}") from error
     except StorageError as error:
         raise StorageError(
             f"{error} Finished trials are kept. Once it can be written, go on with: {command}"

@@ -11,7 +11,7 @@ from metaopt.meta.reference import Recorded, store
 from metaopt.meta.transfer import Cell, missing, trained
 from metaopt.search.packing import Share
 from metaopt.search.ray_room import Room, check_room, keep_to, share_of
-from metaopt.search.ray_runner import started
+from metaopt.search.ray_start import started
 from metaopt.search.ray_trial import this_node
 from metaopt.search.study_spec import ResourcesSpec
 from metaopt.search.versions import difference, refuse_node, versions

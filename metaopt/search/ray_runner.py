@@ -1,43 +1,24 @@
 """Run a search on Ray Tune, on a cluster or on this machine alone."""
 
-import gc
 import hashlib
-import logging
 import os
 import shutil
-import signal
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
-from metaopt.errors import ConfigError, MetaoptError
+from metaopt.errors import BudgetError, ConfigError
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.packing import Share, larger
 from metaopt.search.ray_handing import Deaths, Handing, SessionSearcher, StopOnFailure
 from metaopt.search.ray_memory import memory_is_a_death, results_are_let_go
 from metaopt.search.ray_room import Room, check_room, nodes, share_of
+from metaopt.search.ray_start import started
 from metaopt.search.ray_trial import JOB, Plan, TrainJob
 from metaopt.search.session import Session
-
-_QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Optuna's journal is the record; Tune's snapshots are never read
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # workers start at once and not one after the other; `Room` bounds them
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
 
 
 def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
@@ -49,7 +30,7 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
 
     Raises:
         ConfigError: no node has room for one trial.
-        MetaoptError: a budget was over before any trial had a score.
+        BudgetError: a budget was over before any trial had a score.
         Exception: what the session or `observe` raised first, once all workers are down.
         KeyboardInterrupt: after an orderly stop; trials that were running are run again on resuming.
     """
@@ -61,56 +42,16 @@ def run_on_ray(session: Session, observe: Callable[[Session], None]) -> None:
     try:
         with started(), memory_is_a_death(), results_are_let_go():
             _tuner(study, session, searcher, scratch).fit()
+            spent = session.budget.over()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if searcher.failure is not None:
         raise searcher.failure
     if session.complete:
         return
-    if (spent := session.budget.over()) and not session.scored:
-        raise MetaoptError(f"No trial has a score, and {spent}: it must be larger, or go on with `--resume`.")
+    if spent and not session.scored:
+        raise BudgetError(f"No trial has a score, and {spent}. Reference trainings that ended are kept.")
     raise KeyboardInterrupt
-
-
-@contextmanager
-def started() -> Iterator[None]:
-    """The cluster at RAY_ADDRESS, or else a Ray of this machine that ends with the block; quiet."""
-    os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        try:
-            address = os.environ.get("RAY_ADDRESS", "local")
-            dashboard = False if address == "local" else None  # None: leave a running cluster as it is
-            try:
-                ray.init(
-                    address=address,
-                    include_dashboard=dashboard,
-                    log_to_driver=False,
-                    logging_level=logging.CRITICAL,
-                )
-            except (RuntimeError, ConnectionError) as error:
-                if address == "local":
-                    raise
-                raise ConfigError(
-                    f"RAY_ADDRESS must be that of a cluster which lets this client in, but {address} does not; "
-                    f"`metaopt doctor --address {address}` says more."
-                ) from error
-            logging.getLogger("ray").setLevel(logging.CRITICAL)
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it, and aborts
-            yield
-        finally:
-            _shut_down()
-
-
-def _shut_down() -> None:
-    # Ray ends the whole process if another thread's garbage collection drops a reference while it shuts down
-    gc.collect()
-    gc.disable()
-    try:
-        ray.shutdown()
-    finally:
-        gc.enable()
 
 
 def _tuner(study: AnyStudy, session: Session, searcher: SessionSearcher, scratch: Path) -> tune.Tuner:

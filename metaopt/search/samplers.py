@@ -6,8 +6,9 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 
+from metaopt.search.cmaes_sampler import JournalledCmaEsSampler
 from metaopt.search.es_sampler import AntitheticESSampler
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.study import Study
@@ -30,7 +31,7 @@ def _cmaes(study: Study, seed: int) -> BaseSampler:
     """CMA-ES from the reference on; its first step size is Optuna's, a sixth of each range."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`x0`", FutureWarning)  # goes with Optuna 6, which has nothing in its place
-        return CmaEsSampler(x0=dict(study.reference.params), seed=seed)
+        return JournalledCmaEsSampler(x0=dict(study.reference.params), seed=seed)
 
 
 def _es(study: Study, seed: int) -> BaseSampler:

@@ -269,6 +269,8 @@ class Session:
             self._score_what_can_be()
             return
         if error is not None and job.kind != "wait":
+            if running.placed:
+                self.budget.train(self._clock() - running.heard, larger=job.larger)
             for number in self._concerned(job):
                 self._tell(number, Verdict(status="error", reason=error, wall_s=running.wall_s))
             return
@@ -304,6 +306,7 @@ class Session:
         job, silent_s = running.job, self._clock() - running.heard
         if running.placed:
             self.budget.train(silent_s, larger=job.larger)
+            running.heard += silent_s
         explains_itself = ran_out_of_memory(reason) or lost_its_node(reason)
         if limit is not None and silent_s >= limit and not explains_itself:
             reason = f"no evaluation within {limit:g} s, and its process was ended"

@@ -53,6 +53,18 @@ def connect(tracking_uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri)
 
 
+@contextmanager
+def without_retries() -> Iterator[None]:
+    """MLflow's own retries would do a thing twice of which the store has lost the first answer only."""
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    before = os.environ.get(name, "")
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        os.environ[name] = before
+
+
 def sqlite_path(tracking_uri: str) -> Path | None:
     """The absolute path of the file behind a ``sqlite:///`` URI; None for any other store."""
     if not tracking_uri.startswith("sqlite:"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from metaopt.tracking.events import Artifact, EndStudy, EndTrial, Event, Log, StartStudy, StartTrial
-from metaopt.tracking.mlflow_connect import connect, experiment_id, silent
+from metaopt.tracking.mlflow_connect import connect, experiment_id, silent, without_retries
 from metaopt.tracking.sender import NotReadyError, RefusedError
 from metaopt.tracking.types import Point, Value
 
@@ -149,7 +149,10 @@ class _StudyRuns:
 
     def _create(self, uid: str | None, name: str, tags: Mapping[str, str], time_ms: int | None) -> str:
         self._unsure.add(uid)  # until the answer is there: the store may make the run, and the answer be lost
-        run = self._client.create_run(self._experiment, start_time=time_ms, tags=_fitting(tags, MAX_TAG), run_name=name)
+        with without_retries():
+            run = self._client.create_run(
+                self._experiment, start_time=time_ms, tags=_fitting(tags, MAX_TAG), run_name=name
+            )
         self._unsure.discard(uid)
         self._ids[uid] = run.info.run_id
         return self._ids[uid]

@@ -9,16 +9,27 @@ from commands import invoke, search_without_ray
 from past_searches import past_search
 from studies import tiny_study, write_study
 
+from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.optuna_space import read_rows
 
 
 @pytest.fixture(scope="module")
 def searches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders `random`, `other`, of the same trainings with another sampler seed, and `wider`, of another network."""
+    """Folders `random`; `other`, of the same trainings with another sampler seed; and those of other scores."""
     folder = tmp_path_factory.mktemp("searches")
     wide = [{"data": "digits", "budget": 60, "n_samples": 100, "width": 24}]
-    for name, changes in (("random", {}), ("other", {}), ("wider", {"tasks": wide})):
-        search = {"trials": 3, "seed": len(name), "sampler": "random"}
+    start = ScheduleArtifact(family="constant", params={"lr_g": 1e-3, "lr_d": 1e-3, "update_ratio": 1.0})
+    held = {"family": "power_decay", "start": str(save_schedule(start, folder / "start.json"))}
+    for name, changes, how in (
+        ("random", {}, {}),
+        ("other", {}, {}),
+        ("wider", {"tasks": wide}, {}),
+        ("started", {"schedule": held}, {}),
+        ("worst", {}, {"objective": "worst"}),
+        ("tail", {}, {"objective": "mean_tail", "tail": 0.5}),
+        ("short_tail", {}, {"objective": "mean_tail", "tail": 0.1}),
+    ):
+        search = {"trials": 3, "seed": len(name), "sampler": "random"} | how
         past_search(folder / name, search=search, **changes)
     return folder
 
@@ -47,8 +58,11 @@ def test_several_searches(searches: Path, tmp_path: Path) -> None:
         assert cells[-3:] == [str(best["trial"]), f"{best['score']:+.3f}", f"{best['FID digits']:.1f}"]
 
 
-def test_scores_of_other_trainings_do_not_compare(searches: Path) -> None:
-    shown = invoke("compare", searches / "random", searches / "wider")
+@pytest.mark.parametrize(
+    "pair", [("random", "wider"), ("random", "started"), ("random", "worst"), ("tail", "short_tail")]
+)
+def test_scores_of_other_trainings_do_not_compare(searches: Path, pair: tuple[str, str]) -> None:
+    shown = invoke("compare", *(searches / name for name in pair))
     assert shown.returncode == 0
     assert "These scores do not compare: the studies differ in tasks" in shown.stdout
 
@@ -72,4 +86,6 @@ def test_what_cannot_be_compared(searches: Path, tmp_path: Path) -> None:
     nowhere = invoke("compare", searches / "random", tmp_path)
     assert nowhere.returncode == 2 and "holds no study.json" in nowhere.stderr
     full = invoke("compare", searches / "random", "--csv", tmp_path / "no" / "trials.csv")
-    assert full.returncode == 1 and "trials.csv could not be written: " in full.stderr
+    assert (
+        full.returncode == 1 and "trials.csv could not be written: Cannot save file into a non-existent" in full.stderr
+    )

@@ -1,9 +1,10 @@
 """A cluster of real processes: whom its token keeps out, where it listens, what `metaopt doctor` says of its nodes."""
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -56,15 +57,47 @@ def test_client_without_the_token_is_refused(cluster: LocalCluster, tmp_path: Pa
 
 
 def test_nothing_listens_beyond_loopback(cluster: LocalCluster) -> None:
-    processes = psutil.Process(cluster.process.pid).children(recursive=True)
-    listening = [
-        connection.laddr.ip
+    listening = _listening(psutil.Process(cluster.process.pid).children(recursive=True))
+    assert len(listening) > 2
+    assert set(listening) == {"127.0.0.1"}
+
+
+def _listening(processes: Iterable[psutil.Process]) -> list[str]:
+    """Addresses that they listen on."""
+    return [
+        connection.laddr.ip.removeprefix("::ffff:")
         for process in processes
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert len(listening) > 2
-    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+OWN_RAY = """
+import ray
+from metaopt.search.ray_start import started
+with started():
+    assert ray.get(ray.remote(lambda: 3).remote()) == 3
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    input()
+"""
+
+
+def test_a_ray_of_this_machine_alone_listens_on_loopback_only_and_asks_for_its_token() -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", OWN_RAY], env=outside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as own:
+        address = own.stdout.readline().strip() if own.stdout else ""
+        assert address.startswith("127.0.0.1:")
+        itself = psutil.Process(own.pid)
+        listening = _listening([itself, *itself.children(recursive=True)])
+        for change in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+            there = address.replace("127.0.0.1", "LOCALHOST")  # which Ray does not take for the outer address
+            refused = _connect(outside | change | {"RAY_ADDRESS": there})
+            assert refused.returncode != 0 and "InvalidAuthToken" in refused.stderr
+        own.communicate("\n", timeout=300)
+    assert len(listening) > 4
+    assert set(listening) == {"127.0.0.1"}
 
 
 def test_doctor_says_that_all_nodes_agree(cluster: LocalCluster) -> None:

@@ -2,6 +2,9 @@
 
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,12 +72,13 @@ def test_what_the_study_names_goes_with_it(cluster: LocalCluster, tmp_path: Path
 
 def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_path: Path) -> None:
     out, environment = tmp_path / "out", _client(cluster, tmp_path / "cache")
-    tasks = [{"data": "digits", "budget": 3000, "n_samples": 100, "width": 16}]
+    tasks = [{"data": "digits", "budget": 5000, "n_samples": 100, "width": 16}]
     study = write_study(tmp_path, tiny_study(name="long", tasks=tasks))
     submitted = metaopt("submit", study, "--out", out, "--detach", env=environment)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     while not (out / "study.json").exists():
         time.sleep(0.2)
+    shutil.rmtree(tmp_path / "cache" / "jobs")  # as of another machine
     again = metaopt("submit", study, "--out", out, "--detach", env=environment)
     assert again.returncode == 0, again.stderr
     assert "long is RUNNING there already, as metaopt-long-" in again.stdout
@@ -84,8 +88,23 @@ def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_pa
     assert "Study 'long' is RUNNING there as metaopt-long-" in other.stderr
     assert "with other settings, another folder or another tracking store" in other.stderr
     assert [folder.name for folder in (tmp_path / "cache" / "jobs").iterdir()] == ["long"]
+    store = environment | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    assert metaopt("submit", study, "--out", out, "--detach", env=store).returncode == 2
+    secret = environment | {"MLFLOW_TRACKING_URI": "http://me:hunter2@127.0.0.1:9"}
+    refused = metaopt("submit", study, "--out", out, "--detach", env=secret)
+    assert refused.returncode == 2 and "must hold no password where a study is submitted" in refused.stderr
+    assert "hunter2" not in refused.stdout + refused.stderr
     while not any(row.verdict for row in _rows(out, "long")):
         time.sleep(0.2)
+    attached = subprocess.Popen(
+        [sys.executable, "-m", "metaopt.cli.main", "submit", study, "--out", out],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert attached.stdout and "there already" in attached.stdout.readline()
+    assert any("a trial takes 1 CPU" in line for line in attached.stdout), "it shows what the search has printed"
+    attached.send_signal(signal.SIGINT)
+    _, left = attached.communicate(timeout=300)
+    assert attached.returncode == 130 and "It goes on. See it with: metaopt logs -f long" in left
     stopped = metaopt("stop", "long", env=environment)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert "long is STOPPED. Finished trials are kept." in stopped.stdout
@@ -94,6 +113,8 @@ def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_pa
     assert 0 < len(before) < 6
     resumed = metaopt("resume", "long", env=environment)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "search ended after" in resumed.stdout
+    assert "search ended after" in metaopt("logs", "-f", "long", env=environment).stdout
     after = {row.number: row.verdict for row in check_whole(out, "long", 6, n_points=21)}
     assert {number: after[number] for number in before} == before
     assert "long is SUCCEEDED already." in metaopt("stop", "long", env=environment).stdout
@@ -133,7 +154,7 @@ def test_the_address_that_is_given_counts(cluster: LocalCluster, tmp_path: Path)
     assert no_url.returncode == 2
     assert "must be that of the head's dashboard, http://HEAD:8265, but got" in no_url.stderr
     without = {name: value for name, value in environment.items() if name != "RAY_API_SERVER_ADDRESS"}
-    nowhere = invoke("logs", "unknown", env=without)
+    nowhere = metaopt("logs", "unknown", env=without)
     assert nowhere.returncode == 2
     assert "must say where the head's dashboard is, as 'unknown' was not submitted from here." in nowhere.stderr
     unknown = invoke("resume", "unknown", env=environment)

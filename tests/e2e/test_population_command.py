@@ -141,7 +141,7 @@ def test_best_schedule_report_and_validation_are_of_the_lineage(finished: Path, 
 
 def test_resuming_a_finished_population_changes_nothing(finished: Path) -> None:
     before = read_rows(finished, "tiny")
-    again = search_without_ray(finished.parent / "study.yaml", "--out", finished, "--resume")
+    again = metaopt("search", finished.parent / "study.yaml", "--out", finished, "--resume")
     assert again.returncode == 0, again.stderr
     assert check_whole(finished, "tiny", N_TRIALS, n_points=2 * (10 * EVALUATIONS + 1)) == before
     more = ("--set", f"search.trials={N_TRIALS + 1}")

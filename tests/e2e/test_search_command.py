@@ -240,9 +240,10 @@ def test_one_worker_and_one_seed_give_the_same_study_twice(tmp_path: Path) -> No
 def diverging(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study on two workers, of which some trials diverge and some are pruned."""
     folder = tmp_path_factory.mktemp("diverging")
-    ranges = {"lr_d": {"low": 1e-4, "high": 6.0, "log": False}}  # D explodes above about 2.5
-    search = {"trials": N_DIVERGING, "workers": N_WORKERS, "seed": 5, "sampler": "tpe", "pruner": "median"}
-    study = write_study(folder, tiny_study(schedule={"family": "constant", "ranges": ranges}, search=search))
+    ranges = {"lr_d": {"low": 1e-4, "high": 1.6, "log": False}}  # D explodes above about 1
+    search = {"trials": N_DIVERGING, "workers": N_WORKERS, "seed": 5, "sampler": "random", "pruner": "median"}
+    schedule = {"family": "constant", "ranges": ranges}
+    study = write_study(folder, tiny_study(schedule=schedule, evaluations=4, search=search))
     done = metaopt("search", study, "--out", folder / "out")
     assert done.returncode == 0, done.stderr
     (folder / "said.txt").write_text(done.stdout)
@@ -250,13 +251,15 @@ def diverging(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_diverging_trials_are_values(diverging: Path) -> None:
-    rows = check_whole(diverging, "tiny", N_DIVERGING, n_points=21)
-    assert {row.verdict.status for row in rows if row.verdict} <= {"finished", "pruned", "diverged", "collapsed"}
+    rows = check_whole(diverging, "tiny", N_DIVERGING, n_points=41)
+    assert {row.verdict.status for row in rows if row.verdict} >= {"finished", "pruned", "diverged"}
     diverged = {row.number for row in rows if row.verdict and row.verdict.status == "diverged"}
-    assert 3 <= len(diverged) <= 15
+    assert len(diverged) >= 2
     assert {row.state for row in rows if row.number in diverged} == {"FAIL"}
     runs = study_runs(f"sqlite:///{diverging / 'mlflow.db'}", "tiny").set_index("trial")
     assert {number for number in range(N_DIVERGING) if runs.loc[number, "status"] == "diverged"} == diverged
+    pruned = runs[runs["status"] == "pruned"]["tags.metaopt.reason"]
+    assert len(pruned) and pruned.str.startswith("pruned at evaluation ").all()
     table = leaderboard(rows)
     assert set(table["trial"][-len(diverged) :]) == diverged
     assert "diverged" in (diverging.parent / "said.txt").read_text()

@@ -1,5 +1,6 @@
 """The whole driver process tree is killed with SIGKILL at random moments; the study must end as if it had not been."""
 
+import os
 import random
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
-from search_checks import check_whole
+from search_checks import check_whole, left_behind
 from sessions import opened, work_all
 from studies import metaopt, tiny_study, write_study
 
@@ -31,18 +32,30 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def start_and_kill(study: Path, out: Path, n_files: int, after_s: float) -> None:
-    """Begin or go on with a search; kill it `after_s` seconds after workers' reports have made `n_files` more files."""
-    enough = n_reported(out) + n_files
+def start_and_kill(study: Path, out: Path, n_files: int, after_s: float, *, alone: bool) -> None:
+    """Begin or go on with a search; kill it `after_s` seconds after workers' reports have made `n_files` more files.
+
+    With all that it has started, or `alone`: then the rest must end by itself.
+    """
+    enough, mark = n_reported(out) + n_files, f"METAOPT_KILLED={out}"
     command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--resume"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | dict([mark.split("=")])
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 600
     while process.poll() is None and time.monotonic() < deadline and n_reported(out) < enough:
         time.sleep(0.02)
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:
-        kill_tree(process)
+        if not alone:
+            kill_tree(process)
+            return
+        assert len(left_behind(mark)) > 3
+        process.kill()
+        process.wait()
+        while left := left_behind(mark):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.2)
 
 
 def n_reported(out: Path) -> int:
@@ -64,11 +77,11 @@ def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path) -> None:
     study, out = write_study(tmp_path, content), tmp_path / "out"
     moments = random.Random(0)
     before: dict[int, tuple[str, float | None]] = {}
-    for while_starting in (True, False, False, False):
-        if while_starting:
-            start_and_kill(study, out, 0, moments.uniform(0.0, 12.0))
+    for alone in (None, False, True, False):
+        if alone is None:  # while it starts
+            start_and_kill(study, out, 0, moments.uniform(0.0, 12.0), alone=False)
         else:
-            start_and_kill(study, out, moments.randint(4, 10), moments.uniform(0.0, 0.3))
+            start_and_kill(study, out, moments.randint(4, 10), moments.uniform(0.0, 0.3), alone=alone)
         after = ended(out)
         assert before.items() <= after.items(), "a finished trial was lost or run again"
         before = after

@@ -46,7 +46,10 @@ def test_the_traceback_of_ones_own_code_is_what_is_said(tmp_path: Path) -> None:
         assert process.wait(600) == 0, log.read_text()
     errors = [row for row in read_rows(out, "tiny") if row.verdict and row.verdict.status == "error"]
     check_whole(out, "tiny", N_TRIALS, n_points=21, n_errors=len(errors))
-    assert "KeyError: 'who has taken my key?'" in log.read_text()
+    shown = log.read_text()
+    assert shown.count(f'File "{tmp_path / "failing.py"}", line 7, in fail') == 1, "the first error in full"
+    lines = [line for line in shown.splitlines() if line.startswith("trial ") and "KeyError: 'who has taken" in line]
+    assert len(lines) == len(errors), "and each in a line"
     with create_engine(f"sqlite:///{out / 'mlflow.db'}").connect() as store:
         reasons = store.execute(text("select value from tags where key = 'metaopt.reason' and value != ''")).scalars()
         told = [reason for reason in reasons if "KeyError" in reason]

@@ -52,11 +52,17 @@ def test_a_population_whose_driver_is_killed_ends_as_one_whose_driver_was_not(
     for n in (3, 8, 9):
         killed_after(study, out, n, moments.uniform(0.0, 0.3))
     assert 20 <= done_in(out) < 6 * EVALUATIONS + EVALUATIONS - 1
-    for path in list((out / "population").glob("*.pt"))[:2]:
-        path.write_bytes(path.read_bytes()[:1000])
+    saved = sorted((out / "population").glob("*.pt"))
+    for torn in saved[::2]:
+        torn.write_bytes(torn.read_bytes()[:1000])
+    for flipped in saved[1::2]:
+        content = flipped.read_bytes()
+        flipped.write_bytes(content[:5000] + bytes(byte ^ 255 for byte in content[5000:5008]) + content[5008:])
     done = metaopt("search", study, "--out", out, "--resume")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "were damaged or gone, and trained again from" in done.stdout
     rows = check_whole(out, "tiny", N_TRIALS, N_POINTS)
+    assert any(row.verdict and "were damaged or gone" in row.verdict.reason for row in rows)
     assert [row[:3] for row in outcome(rows)] == [row[:3] for row in outcome(undisturbed)]
     for one, other in zip(rows, undisturbed, strict=True):
         assert one.verdict and other.verdict

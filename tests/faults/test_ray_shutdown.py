@@ -6,7 +6,7 @@ import sys
 SCRIPT = """
 import threading, time
 import ray
-from metaopt.search.ray_runner import started
+from metaopt.search.ray_start import started
 
 class Cycle:
     pass

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from mlflow_server import Server
-from search_checks import check_whole, n_ended
+from search_checks import check_whole, n_ended, wait_until
 from studies import metaopt, tiny_study, write_study
 
 N_TRIALS = 30
@@ -47,6 +47,25 @@ def test_a_server_that_is_killed_while_trials_run_misses_nothing(tmp_path: Path)
     server.kill()
     (out / "mlflow.db").symlink_to(store / "mlflow.db")
     check_whole(out, "tiny", N_TRIALS, n_points=21)
+
+
+def test_a_server_that_is_killed_and_never_comes_back_stops_no_training(tmp_path: Path) -> None:
+    store, n_trials = tmp_path / "store", 6
+    server, out, log = _server(store), tmp_path / "out", tmp_path / "log"
+    server.start()
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", _study(tmp_path, 600, n_trials), "--out", out]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
+    with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as search:
+        wait_until(search, log.read_text, lambda: n_ended(out) > 0)
+        server.kill()
+        assert n_ended(out) < n_trials, "the search was over before the server was killed"
+        assert search.wait(600) == 0, log.read_text()
+    assert "did not answer. Deliver them with:" in log.read_text().replace("\n", " ")
+    server.start()
+    assert metaopt("sync", "--study", out, env=environment).returncode == 0
+    server.kill()
+    (out / "mlflow.db").symlink_to(store / "mlflow.db")
+    check_whole(out, "tiny", n_trials, n_points=21)
 
 
 def _spooled(out: Path) -> int:

@@ -19,6 +19,7 @@ import pytest
 from mlflow_server import Server
 from search_checks import check_whole
 from studies import tiny_study, write_study
+from tcp_proxy import Proxy
 
 from metaopt.search.optuna_space import JOURNAL, TrialRow, read_rows
 
@@ -27,7 +28,7 @@ MORE = 30
 """Trials that are added where the search is over before each fault has struck."""
 SEED = int(os.environ.get("METAOPT_SOAK_SEED", "0"))
 BETWEEN_S = 4.0
-MAX_FILES, MAX_BYTES = 1000, 2 << 30
+MAX_FILES, MAX_BYTES = 120, 1_300 << 20
 
 
 class Soak:
@@ -38,6 +39,7 @@ class Soak:
         (folder / "store").mkdir()
         self.database = folder / "store" / "mlflow.db"
         self.server = Server(f"sqlite:///{self.database}", folder / "artifacts")
+        self.network = Proxy(self.server.port)
         high = {"low": 1e-4, "high": 10.0}  # some of them diverge
         schedule = {"family": "constant", "ranges": {"lr_g": high, "lr_d": high}}
         search = {"trials": N_TRIALS, "seed": SEED, "workers": 2}
@@ -50,7 +52,7 @@ class Soak:
     def begin(self) -> None:
         """Start it, or go on with it."""
         with self.log.open("a") as said:
-            environment = os.environ | {"MLFLOW_TRACKING_URI": self.server.uri}
+            environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.network.port}"}
             command = [*self._command, "--set", f"search.trials={self.n_trials}"]
             self.search = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
 
@@ -133,11 +135,17 @@ class Soak:
             time.sleep(self.draw.uniform(0, 5))
             store.execute("COMMIT")
 
+    def break_network(self) -> None:
+        """For some seconds, between the search and the server."""
+        self.network.mode = self.draw.choice(["hang", "reset", "reset_after", "unavailable", "cut"])
+        time.sleep(self.draw.uniform(0, 5))
+        self.network.mode = "pass"
+
     @property
     def faults(self) -> list[Callable[[], None]]:
         """All of them."""
         ours = [self.kill_worker, self.freeze_worker, self.kill_driver, self.tear, self.terminate]
-        return [*ours, self.kill_server, self.hold_database]
+        return [*ours, self.kill_server, self.hold_database, self.break_network]
 
 
 def _name(process: psutil.Process) -> str:

@@ -43,6 +43,14 @@ def test_who_is_refused(
     assert (out / "study.json").read_bytes() == before
 
 
+def test_a_folder_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    claim(out, manifest_of(study_of(tmp_path), ["hash"]), resume=False)
+    monkeypatch.setattr("metaopt.__version__", "9.9.9")
+    with pytest.raises(ConfigError, match="task defaults or another version of metaopt; its trials cannot be compared"):
+        claim(out, manifest_of(study_of(tmp_path), ["hash"]), resume=True)
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()

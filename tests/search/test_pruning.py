@@ -55,15 +55,20 @@ def test_asha_is_that_of_its_definition(tmp_path: Path) -> None:
                 assert promoted == (len(scores) > rung), (row.number, rung, scores)
 
 
-def test_resumed_search_stops_what_an_uninterrupted_one_stops(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{"pruner": "asha"}, {"pruner": "hyperband"}, {"pruner": "median"}, {"racing": True}])
+def test_resumed_search_stops_what_an_uninterrupted_one_stops(tmp_path: Path, how: dict[str, Any]) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()
-    expected = outcome(work_all(opened(whole, trials=12, pruner="asha", **STUDY)))
+    wild = {"family": "constant", "ranges": {"lr_d": {"low": 1e-4, "high": 4.0, "log": False}}}
+    short = [{"data": "digits", "budget": 24, "n_samples": 60, "width": 12}]
+    racing = STUDY | {"seeds": [0, 1, 2, 3, 4, 5], "schedule": wild, "tasks": short}
+    several = racing if "racing" in how else STUDY
+    expected = outcome(work_all(opened(whole, trials=14, **how, **several)))
     for jobs in (4, 3, 100):  # a new driver each time
-        rows = work_all(opened(cut, trials=12, pruner="asha", **STUDY), most=jobs)
+        rows = work_all(opened(cut, trials=14, **how, **several), most=jobs)
     assert outcome(rows) == expected
-    assert {state for state, _ in expected} == {"COMPLETE", "PRUNED"}
+    assert {state for state, _ in expected} >= {"COMPLETE", "PRUNED"}
 
 
 def test_candidate_whose_driver_died_before_it_stopped_stops_at_the_same_evaluation(tmp_path: Path) -> None:

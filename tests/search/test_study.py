@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import invoke
-from studies import tiny_study, write_study
+from studies import metaopt, tiny_study, write_study
 
 from metaopt.errors import ConfigError, DataError
 from metaopt.schedules import ScheduleArtifact, load_schedule, save_schedule
@@ -134,6 +134,12 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
 def test_ranges_that_are_refused(tmp_path: Path, value: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read(tmp_path, SMALL, f"schedule.ranges.lr_g={value}")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    path = write_study(tmp_path, tiny_study())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_study(str(path)).name == "tiny"
 
 
 def test_alias_bomb_is_refused(tmp_path: Path) -> None:
@@ -333,7 +339,9 @@ def test_command_exits_with_2_and_writes_nothing(tmp_path: Path) -> None:
     for i, (spec, message) in enumerate(data.items()):
         tasks: list[dict[str, Any]] = [{"data": spec, "size": 8, "network": "mlp", "name": "mine"}]
         study = write_study(tmp_path, tiny_study(tasks=tasks))
-        refused = invoke("search", study, "--out", tmp_path / f"out{i}")
+        # one of them as a process: warnings and logs of libraries must not be on its screen, either
+        command = metaopt if i == 0 else invoke
+        refused = command("search", study, "--out", tmp_path / f"out{i}")
         assert refused.returncode == 2, (spec, refused.stderr)
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr

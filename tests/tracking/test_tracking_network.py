@@ -23,7 +23,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started.kill()
 
 
-@pytest.mark.parametrize("mode", ["hang", "reset", "reset_after", "unavailable", "slow", "cut"])
+@pytest.mark.parametrize("mode", ["reset_after", "cut", "late"])
+def test_a_run_of_which_it_is_not_known_whether_it_was_made_is_made_once(
+    server: Server, mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(sender, "GIVE_UP_S", 0.5)
+    proxy, study = Proxy(server.port), f"made-{mode}"
+    tracker = open_tracker(f"http://127.0.0.1:{proxy.port}", study, tmp_path)
+    tracker.start_study(params={}, tags={})
+    assert tracker.close(WAIT_S) == 0
+    tracker = open_tracker(f"http://127.0.0.1:{proxy.port}", study, tmp_path)
+    proxy.mode, proxy.only = mode, b"runs/create"
+    tracker.start_trial("a", name="a", params={"lr": 1e-4}, tags={})
+    while proxy.n_failed < 1:
+        time.sleep(0.05)
+    proxy.mode = "pass"
+    tracker.end_trial("a", status="FINISHED", metrics={"score": -0.5}, tags={})
+    assert tracker.close(WAIT_S) == 0
+    proxy.close()
+    (run,) = load_runs(server.uri, study)
+    assert (run["status"], run["metrics.score"]) == ("FINISHED", -0.5)
+
+
+@pytest.mark.parametrize("mode", ["hang", "late", "reset", "reset_after", "unavailable", "slow", "cut"])
 def test_numbers_come_late_and_once(
     server: Server, mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

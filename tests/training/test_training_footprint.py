@@ -59,9 +59,9 @@ def _gpu_of(memory_mb: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float
 
 def test_the_peak_of_a_process_is_not_that_of_its_parent() -> None:
     child = "from metaopt.training.footprint import peak_memory_mb as peak; print(peak())"
-    parent = f"import subprocess, sys; held = b'x' * 2_000_000_000; subprocess.run([sys.executable, '-c', {child!r}])"
+    parent = f"import subprocess, sys; held = b'x' * 1_000_000_000; subprocess.run([sys.executable, '-c', {child!r}])"
     run = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, timeout=600, check=True)
-    assert 100 < float(run.stdout) < 1900
+    assert 100 < float(run.stdout) < 950
 
 
 def test_a_footprint_grows_by_what_larger_networks_hold() -> None:
