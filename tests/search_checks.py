@@ -66,6 +66,14 @@ def check_whole(
     return rows
 
 
+def wait_until_all_have_ended(mark: str) -> None:
+    """As those of a Ray do by themselves, soon after their driver; an AssertionError if some stay."""
+    deadline = time.monotonic() + 300
+    while left := left_behind(mark):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
 def left_behind(mark: str) -> list[str]:
     """Processes with `mark`, a name and its value, in the environment that they were started with."""
     found = []

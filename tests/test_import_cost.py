@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from studies import tiny_study, write_study
 
 import metaopt
 
@@ -49,6 +51,23 @@ def loaded(text: str) -> set[str]:
     line = text.splitlines()[-1]
     assert line.startswith("loaded ")
     return set(line.split())
+
+
+@pytest.mark.parametrize("command", ["search", "submit"])
+def test_a_file_that_no_study_can_be_is_refused_before_anything_heavy_is_loaded(tmp_path: Path, command: str) -> None:
+    study = write_study(tmp_path, tiny_study() | {"serch": {}})
+    code = f"""
+import sys
+from metaopt.cli.main import run
+sys.argv = ["metaopt", {command!r}, {str(study)!r}]
+try:
+    run()
+except SystemExit as end:
+    print("exit", end.code)
+"""
+    said = output(code)
+    assert "exit 2" in said
+    assert loaded(said) & (HEAVY - {"yaml"}) == set()
 
 
 def test_the_check_sees_a_heavy_import() -> None:

@@ -47,6 +47,11 @@ def submit(
 
       metaopt submit my_study.yaml --set search.trials=200 --detach
     """
+    from metaopt.search.study_file import check_form
+
+    if leave_out is None:  # which changes what the file says
+        check_form(study, set_ or [], allow_import=allow_import)
+
     from metaopt.errors import ConfigError
     from metaopt.search.package import pack
     from metaopt.search.submitted import Submitted, fresh_folder

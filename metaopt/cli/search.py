@@ -43,6 +43,11 @@ def search(
 
       metaopt search init_characters
     """
+    from metaopt.search.study_file import check_form
+
+    if leave_out is None:  # which changes what the file says
+        check_form(study, set_ or [], allow_import=allow_import)
+
     from rich.console import Console
 
     from metaopt.cli.outputs import search_command

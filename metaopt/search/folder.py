@@ -14,7 +14,7 @@ import metaopt
 from metaopt.errors import ConfigError
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.problems import Problem
-from metaopt.search.study import KIND
+from metaopt.search.study_file import KIND
 from metaopt.tracking.redact import redacted
 from metaopt.whole_file import write_whole
 

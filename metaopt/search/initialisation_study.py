@@ -16,15 +16,8 @@ from metaopt.schedules import Family, NamedSchedule, find_family
 from metaopt.search.initialisation_spec import GroupsSpec, InitialisationStudySpec
 from metaopt.search.leave_out import left_out
 from metaopt.search.ranges import Range, searched
-from metaopt.search.study import (
-    KIND,
-    FirstTrial,
-    Located,
-    Study,
-    read_study,
-    study_from,
-    without_younger,
-)
+from metaopt.search.study import FirstTrial, Located, Study, study_from, without_younger
+from metaopt.search.study_file import KIND, kind_of, read_study
 from metaopt.search.study_spec import NO_PART_OF_THE_KEY, RangeSpec
 from metaopt.search.validation import place, validated
 from metaopt.search.yaml_file import Path as YamlPath
@@ -90,10 +83,7 @@ def load_any_study(
 ) -> AnyStudy:
     """A study of either kind, by name or path, without a data set or with all; ConfigError as of `load_study`."""
     document, where, name = read_study(source, overrides, allow_import=allow_import)
-    kind = document.content.get("kind", "schedule") if isinstance(document.content, dict) else "schedule"
-    if kind not in (KIND, "schedule"):
-        raise ConfigError(f"{place(where, ('kind',), name)}: `kind` must be schedule or {KIND}, but got {kind!r}.")
-    if kind != KIND:
+    if kind_of(document, where, name) != KIND:
         if leave_out is not None:
             document, where = left_out(document, leave_out, where, name)
         return study_from(document, where, name)

@@ -4,9 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -20,13 +17,11 @@ from metaopt.search.initialisation_spec import InitialisationStudySpec
 from metaopt.search.named_code import refuse_code
 from metaopt.search.objectives import check_objectives
 from metaopt.search.ranges import Range, searched
+from metaopt.search.study_file import read_study
 from metaopt.search.study_rules import check_search
 from metaopt.search.study_spec import NO_PART_OF_THE_KEY, StudySpec, TaskSpec
 from metaopt.search.validation import apply, place, validated
 from metaopt.search.yaml_file import Document
-
-KIND = "initialisation"
-"""Of studies that search for where to start; those of schedules are the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +99,6 @@ def without_younger(spec: dict[str, Any]) -> None:
         del resources["memory_mb"]
 
 
-def names_of_studies() -> list[str]:
-    """Studies that come with metaopt."""
-    folder = files("metaopt.search_spaces")
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
-
-
 def load_study(source: str, overrides: Sequence[str] = (), *, allow_import: bool = False) -> Study:
     """Read a study by name or path, and apply overrides like ``search.trials=20``.
 
@@ -118,23 +107,6 @@ def load_study(source: str, overrides: Sequence[str] = (), *, allow_import: bool
             file names, unless `allow_import`.
     """
     return study_from(*read_study(source, overrides, allow_import=allow_import))
-
-
-def read_study(
-    source: str, overrides: Sequence[str] = (), *, allow_import: bool = False
-) -> tuple[Document, dict[yaml_file.Path, str], str]:
-    """What a study file says, overrides applied; the place of each value, and of the whole, for messages.
-
-    ConfigError as of `refuse_code`, unless `allow_import`.
-    """
-    text, name = _text(source)
-    document = yaml_file.parse(text, name)
-    where: dict[yaml_file.Path, str] = {path: f"{name}:{line}" for path, line in document.lines.items()}
-    for override in overrides:
-        apply(document, override, where)
-    if not allow_import:
-        refuse_code(document.content, where, name, overrides)
-    return document, where, name
 
 
 def tasks_of(content: Mapping[str, Any], name: str, *, allow_import: bool = False) -> tuple[Task, ...]:
@@ -157,30 +129,6 @@ def load_task(data: str, overrides: Sequence[str] = ()) -> Task:
     for override in overrides:
         apply(document, override, where)
     return _as_task(validated(TaskSpec, document, where, "task"))
-
-
-def _text(source: str) -> tuple[str, str]:
-    if source in names_of_studies():
-        return (files("metaopt.search_spaces") / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
-    path = Path(source).expanduser()
-    if not _exists(path):
-        near = get_close_matches(source, names_of_studies(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        known = ", ".join(names_of_studies())
-        raise ConfigError(f"There is no study {source!r}, by name or as a file{hint} Known: {known}.")
-    try:
-        if path.stat().st_size > 4 * yaml_file.MAX_BYTES:
-            raise ConfigError(f"{path}: a study must be at most {yaml_file.MAX_BYTES} characters.")
-        return path.read_text(encoding="utf-8"), str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the study cannot be read: {error}.") from error
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError as error:  # its name is too long, or a folder above it is not for this user
-        raise ConfigError(f"{str(path)[:200]}: the study cannot be read: {error.strerror}.") from error
 
 
 def study_from(document: Document, where: Mapping[yaml_file.Path, str], name: str) -> Study:

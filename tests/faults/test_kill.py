@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
-from search_checks import check_whole, left_behind
+from search_checks import check_whole, left_behind, wait_until_all_have_ended
 from sessions import opened, work_all
 from studies import metaopt, tiny_study, write_study
 
@@ -53,9 +53,7 @@ def start_and_kill(study: Path, out: Path, n_files: int, after_s: float, *, alon
         assert len(left_behind(mark)) > 3
         process.kill()
         process.wait()
-        while left := left_behind(mark):
-            assert time.monotonic() < deadline, left
-            time.sleep(0.2)
+        wait_until_all_have_ended(mark)
 
 
 def n_reported(out: Path) -> int:

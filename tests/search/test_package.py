@@ -21,7 +21,8 @@ from metaopt.search import package as package_module
 from metaopt.search.initialisation_study import load_any_study
 from metaopt.search.package import STUDY, Package, pack
 from metaopt.search.packed_data import place_of
-from metaopt.search.study import Study, names_of_studies
+from metaopt.search.study import Study
+from metaopt.search.study_file import names_of_studies
 
 RANDOM = np.random.default_rng(0)
 

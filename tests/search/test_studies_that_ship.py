@@ -1,7 +1,8 @@
 """The studies in search_spaces/."""
 
 from metaopt.search.initialisation_study import load_any_study
-from metaopt.search.study import load_study, names_of_studies
+from metaopt.search.study import load_study
+from metaopt.search.study_file import names_of_studies
 
 
 def test_each_can_be_run_by_its_name() -> None:
