@@ -4,7 +4,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -31,21 +32,31 @@ def _nodes(cluster: LocalCluster) -> list[str]:
 
 def _preempt(cluster: LocalCluster, node: "subprocess.Popen[str]") -> None:
     """As a cloud does, with a notice to the cluster before."""
-    trainings = [process for process in psutil.Process(node.pid).children(recursive=True) if _trains(process)]
-    for training in trainings:  # giving notice takes seconds, in which it would come to its end
-        training.suspend()
-    (name,) = _nodes(cluster)
-    reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
-    ray = ["-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address, "--node-id", name]
-    _python(cluster, *ray, *reason, "--deadline-remaining-seconds", "1")
-    for training in trainings:
-        training.resume()
-    _terminate(cluster, node)
+    with _held(node):
+        (name,) = _nodes(cluster)
+        reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+        ray = ["-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address, "--node-id", name]
+        _python(cluster, *ray, *reason, "--deadline-remaining-seconds", "1")
+        node.send_signal(signal.SIGTERM)
+        node.wait(300)
 
 
 def _terminate(cluster: LocalCluster, node: "subprocess.Popen[str]") -> None:
-    node.send_signal(signal.SIGTERM)
-    node.wait(300)
+    with _held(node):
+        node.send_signal(signal.SIGTERM)
+        node.wait(300)
+
+
+@contextmanager
+def _held(node: "subprocess.Popen[str]") -> Iterator[None]:
+    """What trains there must not come to its end while the node takes its seconds to leave; it is gone afterwards."""
+    trainings = [process for process in psutil.Process(node.pid).children(recursive=True) if _trains(process)]
+    for training in trainings:
+        training.suspend()
+    yield
+    for training in trainings:
+        with suppress(psutil.NoSuchProcess):
+            training.kill()
 
 
 def _training(node: "subprocess.Popen[str]") -> bool:
