@@ -3,12 +3,12 @@
     python benchmarks/scale.py --sizes 100 1000 5000 --stock 1000 --out scale.json
     python benchmarks/scale.py --show --out scale.json
 
-Each trial is one training of about 0.1 s (an MLP GAN on 8x8 digits: 40 iterations and four FIDs of 100 samples on one
-thread), as many at once as there are cores, through `metaopt search` as a user types it. The stock way is a Ray Tune
-function trainable with OptunaSearch and MLflowLoggerCallback around a hand-written loop of as many iterations and FIDs.
-It is ended once it has taken three times as long as metaopt did for as many trials, where the file has that, and counts
-with those it has finished. A part that has ended is in the file of `--out` at once, so that parts can be run apart, and
-a long run read later.
+Each trial is one training of a fraction of a second (an MLP GAN on 8x8 digits: 40 iterations and four FIDs of 100
+samples on one thread), as many at once as there are cores, through `metaopt search` as a user types it. The stock way
+is a Ray Tune function trainable with OptunaSearch and MLflowLoggerCallback around a hand-written loop of as many
+iterations and FIDs, ended once it has taken three times as long as metaopt did for as many trials, where the file has
+that; it counts with those it has finished. A part that has ended is in the file of `--out` at once, so that parts can
+be run apart, and a long run read later.
 """
 
 import argparse

@@ -9,6 +9,11 @@ from typing import Any
 
 import yaml
 
+COMMANDS = (
+    *("search", "simulate", "submit", "status", "logs", "stop", "resume", "train", "adapt", "evaluate"),
+    *("compare", "report", "export", "show", "data", "sync", "doctor", "ui"),
+)
+
 
 def tiny_study(**changes: Any) -> dict[str, Any]:
     """A study of trials of about 0.2 s: digits, 60 iterations."""

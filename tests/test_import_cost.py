@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from studies import tiny_study, write_study
+from studies import COMMANDS, tiny_study, write_study
 
 import metaopt
 
@@ -13,20 +13,6 @@ HEAVY = {
     *("torch", "torchvision", "ray", "mlflow", "optuna", "pandas", "numpy", "scipy", "sklearn", "mlxtend"),
     *("matplotlib", "PIL", "yaml", "safetensors", "sqlalchemy"),
 }  # pydantic is not among them: typer itself needs it to read options
-COMMANDS = (
-    "search",
-    "simulate",
-    "train",
-    "evaluate",
-    "compare",
-    "report",
-    "adapt",
-    "export",
-    "show",
-    "data",
-    "doctor",
-    "ui",
-)
 
 _LOADED = "import sys; print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
 _HELP = """

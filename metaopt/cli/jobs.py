@@ -49,8 +49,7 @@ def submit(
     """
     from metaopt.search.study_file import check_form
 
-    if leave_out is None:  # which changes what the file says
-        check_form(study, set_ or [], allow_import=allow_import)
+    check_form(study, set_ or [], allow_import=allow_import)  # before what follows is imported, which takes seconds
 
     from metaopt.errors import ConfigError
     from metaopt.search.package import pack

@@ -45,8 +45,7 @@ def search(
     """
     from metaopt.search.study_file import check_form
 
-    if leave_out is None:  # which changes what the file says
-        check_form(study, set_ or [], allow_import=allow_import)
+    check_form(study, set_ or [], allow_import=allow_import)  # before what follows is imported, which takes seconds
 
     from rich.console import Console
 

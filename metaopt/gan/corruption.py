@@ -62,8 +62,14 @@ class Corruption:
 
 
 def _check_in(field: str, value: object, most: float, *, below: bool = False) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not 0 <= value <= most or (below and value == most):  # type: ignore[operator]
+    fits = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and 0 <= value <= most
+        and not (below and value == most)
+    )
+    if not fits:
         rule = f"0 <= {field} {'<' if below else '<='} {most:g}"
         raise ConfigError(f"`{rule}` must hold, but got {field}={value!r}.")
 

@@ -57,12 +57,14 @@ def connect(tracking_uri: str) -> "MlflowClient":
 def without_retries() -> Iterator[None]:
     """MLflow's own retries would do a thing twice of which the store has lost the first answer only."""
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-    before = os.environ.get(name, "")
+    before = os.environ.get(name)
     os.environ[name] = "0"
     try:
         yield
     finally:
-        os.environ[name] = before
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def sqlite_path(tracking_uri: str) -> Path | None:

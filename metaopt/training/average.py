@@ -1,7 +1,9 @@
 """An average of the generator's weights over the training, used for evaluation."""
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,7 +43,7 @@ class WeightAverage:
         for mine, theirs in zip(self._buffers, module.buffers(), strict=True):
             mine.copy_(theirs)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """All that changes."""
         return {
             "module": self.module.state_dict(),
@@ -49,7 +51,7 @@ class WeightAverage:
             "iteration": self._iteration,
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
-        self.module.load_state_dict(state["module"])  # type: ignore[arg-type]
-        self.n_updates, self._iteration = state["n_updates"], state["iteration"]  # type: ignore[assignment]
+        self.module.load_state_dict(state["module"])
+        self.n_updates, self._iteration = state["n_updates"], state["iteration"]

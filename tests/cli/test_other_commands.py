@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from commands import invoke, search_without_ray
-from studies import metaopt, tiny_study, write_study
+from studies import COMMANDS, metaopt, tiny_study, write_study
 
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search.study import load_study
@@ -22,10 +22,7 @@ from metaopt.search.study import load_study
 README = Path(__file__).parents[2] / "README.md"
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["search", "simulate", "train", "evaluate", "compare", "report", "export", "show", "data", "doctor", "ui"],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_has_examples(command: str) -> None:
     shown = invoke(command, "--help")
     assert shown.returncode == 0
@@ -35,19 +32,7 @@ def test_help_of_every_command_has_examples(command: str) -> None:
 
 def test_help_lists_all_commands() -> None:
     shown = metaopt("--help").stdout
-    for command in (
-        "search",
-        "simulate",
-        "train",
-        "evaluate",
-        "compare",
-        "report",
-        "export",
-        "show",
-        "data",
-        "doctor",
-        "ui",
-    ):
+    for command in COMMANDS:
         assert re.search(rf"^\W+{command}\s", shown, re.MULTILINE)
 
 
