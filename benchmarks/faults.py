@@ -6,6 +6,7 @@ A search of short GAN trainings on 8x8 digits, two at once, with its numbers goi
 
 - none: what the others are to be compared with
 - worker: one of its training processes is killed (SIGKILL); the stock search may try a trial again (max_failures=1)
+- memory: another program takes so much memory for half a second that Ray's watch ends training processes
 - NaN: learning rates up to 10, with which many trainings diverge
 - server: the MLflow server is killed, and started again 45 s later
 - no server: it is killed, and never comes back
@@ -39,7 +40,15 @@ import psutil
 
 ITERATIONS = 600
 AWAY_S = 45.0
-FAULTS = ("none", "worker", "NaN", "server", "no server", "driver")
+FAULTS = ("none", "worker", "memory", "NaN", "server", "no server", "driver")
+_EATER = """
+import sys, time
+import psutil
+held = []
+while psutil.virtual_memory().available > float(sys.argv[1]):
+    held.append(b"x" * 2**27)
+time.sleep(0.5)  # Ray looks four times a second
+"""
 _RUNS = "select t.value, r.status, r.run_uuid from runs r join tags t using (run_uuid) where t.key = ?"
 _DOUBLED_POINTS = "select count(*) from (select 1 from metrics group by run_uuid, key, step having count(*) > 1)"
 
@@ -152,6 +161,8 @@ class Side:
     def __init__(self, name: str, folder: Path, server: Server, trials: int, high: float) -> None:
         self.name, self.folder, self.server, self.trials = name, folder, server, trials
         self._high, self._out = high, folder / "ours"
+        self.scarce = psutil.virtual_memory().available / 2
+        """Bytes of memory; where fewer are left, Ray ends processes."""
 
     def begin(self) -> "subprocess.Popen[bytes]":
         """Begin, or go on."""
@@ -164,6 +175,7 @@ class Side:
             search = ["search", str(study), "--out", str(self._out), "--resume"]
             command = [sys.executable, "-m", "metaopt.cli.main", *search]
         env = os.environ | {"MLFLOW_TRACKING_URI": self.server.uri, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
+        env["RAY_memory_usage_threshold"] = f"{1 - self.scarce / psutil.virtual_memory().total:.4f}"
         log = (self.folder / "log").open("ab")
         return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
@@ -241,13 +253,25 @@ def _wait(side: Side, process: "subprocess.Popen[bytes]", n: int) -> None:
 
 
 def _kill_worker(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
+    for one in _training(process)[:1]:
+        one.kill()
+    return process
+
+
+def _eat(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
+    if _training(process):
+        subprocess.run([sys.executable, "-c", _EATER, str(side.scarce - 2**28)], check=True)
+    return process
+
+
+def _training(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """The processes that train, as soon as there are any."""
     while process.poll() is None:
         below = psutil.Process(process.pid).children(recursive=True)
-        training = [one for one in below if one.name().startswith("ray::") and "train" in one.name()]
-        if training:
-            training[0].kill()
-            break
-    return process
+        found = [one for one in below if one.name().startswith("ray::") and "train" in one.name()]
+        if found:
+            return found
+    return []
 
 
 def _away(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
@@ -272,6 +296,7 @@ def _kill_driver(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.
 _ACTS: dict[str, Callable[[Side, "subprocess.Popen[bytes]"], "subprocess.Popen[bytes]"]] = {
     "none": lambda side, process: process,
     "worker": _kill_worker,
+    "memory": _eat,
     "NaN": lambda side, process: process,
     "server": _away,
     "no server": _gone,

@@ -44,6 +44,7 @@ HOMES = {
     ),
     "optuna": (
         "metaopt/search/optuna_space.py",
+        "metaopt/search/importances.py",
         "metaopt/search/cmaes_sampler.py",
         "metaopt/search/es_sampler.py",
         "metaopt/search/samplers.py",

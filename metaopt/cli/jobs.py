@@ -172,24 +172,21 @@ def stop(study: Study, address: Address = None) -> None:
 def _started(submitted: "Submitted", package: Path) -> "SubmittedSearch":
     """Start the job, unless the same one runs already, and keep what was accepted."""
     from metaopt.cli.outputs import AGAIN, submit_command
-    from metaopt.search.submit import already_there
     from metaopt.search.submit import submit as submit_search
     from metaopt.search.submitted import keep
     from metaopt.tracking.redact import redacted
 
     study, head, folder = submitted.study, submitted.address, submitted.folder
-    passed_on = _passed_on()
-    if (running := already_there(head, package, study, folder, passed_on)) is not None:
-        keep(submitted, package)
-        typer.echo(f"{study} is {running.status} there already, as {running.job}.")
-        return running
     overrides = [redacted(override) for override in submitted.overrides]  # whoever sees the dashboard sees them
     again = submit_command(
         submitted.source, head, folder, overrides, submitted.leave_out, allow_import=submitted.allow_import
     )
-    job = submit_search(head, package, study, folder, {AGAIN: again} | passed_on)
+    job, new = submit_search(head, package, study, folder, {AGAIN: again} | _passed_on())
     keep(submitted, package)
-    typer.echo(f"Submitted {study} to {head} as {job.job}; records in {folder} on the head.")
+    if new:
+        typer.echo(f"Submitted {study} to {head} as {job.job}; records in {folder} on the head.")
+    else:
+        typer.echo(f"{study} is {job.status} there already, as {job.job}.")
     return job
 
 

@@ -32,7 +32,8 @@ def report(
     from metaopt.search.export import export_trial, study_in, validation_of
     from metaopt.search.folder import study_folder
     from metaopt.search.generations import history
-    from metaopt.search.optuna_space import importances, read_rows
+    from metaopt.search.importances import importances
+    from metaopt.search.optuna_space import read_rows
 
     folder = study_folder(study)
     manifest = study_in(folder)
@@ -129,15 +130,15 @@ def _importances(to: Path, found: dict[str, float], n_complete: int) -> Sequence
 
     from metaopt.analysis.report import Section
     from metaopt.analysis.study import draw_importances
-    from metaopt.search.optuna_space import MOST_FOR_IMPORTANCES
+    from metaopt.search.importances import MOST
 
     if not found:
         return []
     table = pd.DataFrame({"parameter": list(found), "importance": list(found.values())})
     table.to_csv(to / "importances.csv", index=False)
     text = "Share of the score's variance over the search space that it explains alone (fANOVA, Hutter et al. 2014)."
-    if n_complete > MOST_FOR_IMPORTANCES:
-        text += f" Over {MOST_FOR_IMPORTANCES:,} of the {n_complete:,} trials that ended, drawn at random."
+    if n_complete > MOST:
+        text += f" Over {MOST:,} of the {n_complete:,} trials that ended, drawn at random."
     picture = draw_importances(to / "importances.png", found)
     return [Section(title="Which parameters matter", text=text, picture=picture, table=table)]
 

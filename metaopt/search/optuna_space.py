@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import math
-import random
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,8 +27,6 @@ from metaopt.search.tpe import Elite
 log = logging.getLogger(__name__)
 
 JOURNAL = "optuna.journal"
-MOST_FOR_IMPORTANCES = 1_000
-_FEWEST_FOR_IMPORTANCES = 8
 _RESULT, _RAY_TRIAL, _NAME, _PRUNED = "result", "ray_trial_id", "schedule", "pruned"
 
 
@@ -217,12 +214,12 @@ class Proposals:
 
 def read_rows(folder: Path, name: str) -> list[TrialRow]:
     """The trials of the study `name` recorded in `folder`, without changing anything; StorageError if unreadable."""
-    study = _read(folder, name)
+    study = read_study(folder, name)
     return [] if study is None else [_row(trial) for trial in study.get_trials(deepcopy=False)]
 
 
-def _read(folder: Path, name: str) -> optuna.Study | None:
-    """None where `folder` holds no record."""
+def read_study(folder: Path, name: str) -> optuna.Study | None:
+    """Optuna's study, to be read alone; None where `folder` holds no record, StorageError if unreadable."""
     path = folder / JOURNAL
     if not path.exists():
         return None
@@ -234,36 +231,6 @@ def _read(folder: Path, name: str) -> optuna.Study | None:
         return optuna.load_study(study_name=name, storage=storage)
     except (KeyError, ValueError) as error:
         raise StorageError(f"{path} cannot be read as the record of study {name!r}: {error}.") from error
-
-
-def importances(folder: Path, name: str) -> dict[str, float]:
-    """Share of the score's variance that each varied parameter explains alone, the greatest first (fANOVA, seed 0).
-
-    Empty where fewer than eight trials have a score, as the forest that is behind it would only fit their noise, and
-    where all scores are alike. Where more than a thousand have one, a thousand drawn at random speak for them.
-    """
-    study = _read(folder, name)
-    done = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    sampled = len(done) > MOST_FOR_IMPORTANCES  # the forest's cost grows faster than their number
-    if sampled:
-        done = random.Random(0).sample(done, MOST_FOR_IMPORTANCES)
-    names = [key for key in (done[0].params if done else {}) if len({trial.params[key] for trial in done}) > 1]
-    if study is None or len(done) < _FEWEST_FOR_IMPORTANCES or not names or len({one.values[0] for one in done}) == 1:
-        return {}
-    if sampled:
-        study = optuna.create_study(directions=study.directions)
-        study.add_trials(done)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # loads scikit-learn
-
-    return get_param_importances(
-        study, evaluator=FanovaImportanceEvaluator(seed=0), params=names, normalize=False, target=_score
-    )
-
-
-def _score(trial: FrozenTrial) -> float:
-    """The first objective."""
-    return float(trial.values[0])
 
 
 def _open(path: Path) -> JournalStorage:

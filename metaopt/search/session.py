@@ -5,11 +5,10 @@ told, then its run is closed; a resumed session closes the runs that a dead driv
 """
 
 import logging
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metaopt.errors import MetaoptError, StorageError
@@ -19,50 +18,18 @@ from metaopt.search.deaths import explained, in_a_line, lost_its_node, ran_out_o
 from metaopt.search.export import front_of
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
-from metaopt.search.judging import judge, race_lost
+from metaopt.search.judging import judge
 from metaopt.search.optuna_space import Proposal, Proposals, TrialRow, Verdict
 from metaopt.search.population_run import PopulationRun, population_of
-from metaopt.search.problems import AnyRecord
 from metaopt.search.reference_runs import ReferenceRuns
+from metaopt.search.running import Ended, Running
+from metaopt.search.stopping import Stopping
 from metaopt.search.study import Study
 from metaopt.search.trainings import Trainings
 from metaopt.search.trial_runs import TrialRuns
 from metaopt.tracking import Tracker
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ended:
-    """A trial that has ended and waits for its score."""
-
-    number: int
-    records: Mapping[int, list[AnyRecord]] = field(default_factory=dict)
-    """None: those of the reference trainings."""
-    wall_s: float = 0.0
-    memory_mb: float = 0.0
-    gpu_memory_mb: float = 0.0
-    lost: str = ""
-    start: Initialisation | None = None
-
-
-@dataclass(kw_only=True)
-class _Running:
-    """A job in the hands of a worker, and what it has reported."""
-
-    job: Job
-    records: dict[int, list[AnyRecord]] = field(default_factory=dict)
-    grids: dict[int, list[bytes]] = field(default_factory=dict)
-    starts: dict[int, Initialisation] = field(default_factory=dict)
-    wall_s: float = 0.0
-    memory_mb: float = 0.0
-    gpu_memory_mb: float = 0.0
-    lost: str = ""
-    """Why it is to be stopped."""
-    placed: bool = True
-    """Whether a worker has it, or it waits for one."""
-    heard: float
-    """When it was handed out, or has reported last."""
 
 
 class Session:
@@ -95,13 +62,14 @@ class Session:
         self._runs = TrialRuns(study, folder, self.trainings, tracker)
         self._references = ReferenceRuns(study, folder, self.trainings, identities)
         self.population = population_of(study, folder, self.trainings)
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._again: list[Job] = []
         self._deaths: Counter[tuple[int, int, int]] = Counter()
-        self._unscored: list[_Ended] = []
+        self._unscored: list[Ended] = []
         self.takes = ""
         """What a trial occupies, once that is known."""
         self.budget = Budget(study, clock)
+        self._stopping = Stopping(study, self.trainings, self._references, proposals, self.budget)
         for row in self.rows():
             if row.verdict is not None and row.ended is not None:
                 self._runs.close(row.number, row.verdict, round(row.ended.timestamp() * 1000))
@@ -115,7 +83,7 @@ class Session:
         """
         job = self._next(job_id)
         if job is not None:
-            self._running[job_id] = _Running(job=job, placed=placed, heard=self._clock())
+            self._running[job_id] = Running(job=job, placed=placed, heard=self._clock())
         return job
 
     def on_placed(self, job_id: str, placed: bool) -> None:
@@ -135,7 +103,7 @@ class Session:
             return None if self.population is None else self._next_interval(self.population)
         self._runs.open(proposal)
         if self._is_reference(proposal):  # it has been trained already, piece by piece
-            self._unscored.append(_Ended(number=proposal.number))
+            self._unscored.append(Ended(number=proposal.number))
             self._score_what_can_be()
             return self._next(job_id)
         return Job(kind="candidate", family=self.study.family.name, params=proposal.params, number=proposal.number)
@@ -167,7 +135,7 @@ class Session:
         if not self._references.complete:
             return
         ended = population.settle(self._references.records)
-        self._unscored += [_Ended(number=number, records=population.records(number)) for number in ended]
+        self._unscored += [Ended(number=number, records=population.records(number)) for number in ended]
         self._score_what_can_be()
         if ended:
             population.join(self.rows())
@@ -202,58 +170,24 @@ class Session:
             self.population.keep(job, part)
 
     def to_be_stopped(self, job_id: str, part: Slice) -> bool:
-        """Whether a candidate, with `part` still to be taken in, should not go on: by the study's pruner, race or time.
-
-        A race is judged whenever a training has ended, a pruner at each evaluation. Published schedules are not pruned.
-        """
+        """Whether a job, with `part` still to be taken in, should not go on; of a candidate see `Stopping`."""
         running = self._running[job_id]
-        job, before = running.job, running.records
-        if job.kind == "wait" and self.population is not None:
+        if running.job.kind == "wait" and self.population is not None:
             return not self._waits(self.population)
-        if job.kind != "candidate":
+        if running.job.kind != "candidate":
             return False
-        records = before | {i: [*before.get(i, []), *new] for i, new in part.records.items()}
-        lost = self._lost_race(records, part) if self._racing else self._pruned(job, records)
-        if not lost and not self._done(records):
-            lost = self.budget.over(part.wall_s - running.wall_s, larger=job.larger)
-        running.lost = lost
-        return bool(lost)
-
-    def _done(self, records: Mapping[int, list[AnyRecord]]) -> bool:
-        return all(i in records and records[i][-1].outcome is not None for i in range(len(self.trainings)))
+        running.lost = self._stopping.reason(running, part)
+        return bool(running.lost)
 
     @property
     def stages(self) -> tuple[tuple[int, ...], ...]:
         """Trainings of a candidate that advance together, one stage after the other."""
-        return self.trainings.stages(racing=self._racing)
+        return self.trainings.stages(racing=self._stopping.racing)
 
     @property
     def stops_early(self) -> bool:
         """Whether a job may be stopped before its end."""
-        return self._racing or self.proposals.prunes or self.population is not None or self.budget.limited
-
-    @property
-    def _racing(self) -> bool:
-        return isinstance(self.study, Study) and self.study.spec.search.racing
-
-    def _lost_race(self, records: Mapping[int, list[AnyRecord]], part: Slice) -> str:
-        if any(new[-1].outcome is None for new in part.records.values()):
-            return ""
-        best = min((row for row in self.rows() if row.state == "COMPLETE"), key=_score, default=None)
-        return race_lost(self.trainings, records, best)
-
-    def _pruned(self, job: Job, records: Mapping[int, list[AnyRecord]]) -> str:
-        """What the pruner says at the latest evaluation or horizon, once all reference trainings are there."""
-        if not self.proposals.prunes or not self._references.complete or self.proposals.row(job.number).name:
-            return ""
-        reference = self._references.records
-        scores = judge(self.study, self.trainings, records, reference, wall_s=0.0, lost="").scores
-        horizons = len(self.trainings.horizons)
-        n = horizons if horizons > 1 else self.study.spec.evaluations
-        if not 0 < len(scores) < n or not self.proposals.pruned(job.number, len(scores), scores[-1]):
-            return ""
-        what = "horizon" if horizons > 1 else "evaluation"
-        return f"pruned at {what} {len(scores)} of {n}, with a score of {scores[-1]:+.3f} there"
+        return self._stopping.racing or self.proposals.prunes or self.population is not None or self.budget.limited
 
     def on_end(self, job_id: str, *, error: str | None = None) -> None:
         """A job is over: finished, stopped early, or broken by `error`."""
@@ -276,7 +210,7 @@ class Session:
             return
         if job.kind != "candidate":
             return
-        ended = _Ended(
+        ended = Ended(
             number=job.number,
             records=running.records,
             wall_s=running.wall_s,
@@ -380,7 +314,7 @@ class Session:
                 verdict = replace(verdict, reason="; ".join(filter(None, notes)), **history)
             self._tell(ended.number, verdict, ended.start)
 
-    def _as_reference(self, number: int) -> "_Ended":
+    def _as_reference(self, number: int) -> Ended:
         """The reference trainings as those of a trial, whose curves and grids are kept."""
         records = {i: list(part) for i, part in self._references.records.items()}
         self._runs.log(number, records)
@@ -388,7 +322,7 @@ class Session:
             for evaluation, grid in enumerate(recorded.grids, start=1):
                 self._runs.keep_grid(number, i, evaluation, grid)
         wall_s = sum(part[-1].wall_s for part in records.values())
-        return _Ended(number=number, records=records, wall_s=wall_s, start=self._references.start)
+        return Ended(number=number, records=records, wall_s=wall_s, start=self._references.start)
 
     def _tell(self, number: int, verdict: Verdict, start: Initialisation | None = None) -> None:
         if isinstance(self.tracker.error, OSError):  # told now, it would never be trained again, and its curves missing
@@ -400,7 +334,3 @@ class Session:
                 self._runs.keep_schedule(self.study, number, self.proposals.row(number).params, verdict)
         self.proposals.tell(number, verdict)
         self._runs.close(number, verdict)
-
-
-def _score(row: TrialRow) -> tuple[float, int]:
-    return row.verdict.score if row.verdict and row.verdict.score is not None else math.inf, row.number

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import aiohttp
 from ray.exceptions import AuthenticationError
@@ -59,7 +58,9 @@ class SubmittedSearch:
         return JobStatus(self.status).is_terminal()
 
 
-def submit(address: str, package: Path, study: str, folder: str, environment: Mapping[str, str]) -> SubmittedSearch:
+def submit(
+    address: str, package: Path, study: str, folder: str, environment: Mapping[str, str]
+) -> tuple[SubmittedSearch, bool]:
     """Start a search on a cluster, or go on with it where its folder has records of it.
 
     Args:
@@ -69,42 +70,49 @@ def submit(address: str, package: Path, study: str, folder: str, environment: Ma
         folder: of the study, on the head; ``~`` is the home folder there.
         environment: variables that the driver is to have.
 
+    Returns:
+        The search, and whether it is new: it is not where one for the same package, folder and tracking store runs.
+
     Raises:
-        ConfigError: the address does not answer, or lets nobody in.
+        ConfigError: a search of that name runs there for another one of these, the address does not answer, or lets
+            nobody in.
     """
+    package_digest = _digest(package, environment)
+    # the code in the package was allowed where it was packed
+    search = ["python", "-m", "metaopt.cli.main", "search", STUDY, "--out", folder, "--resume", "--allow-import"]
     with _connected(address) as client:
-        # the code in the package was allowed where it was packed
-        search = ["python", "-m", "metaopt.cli.main", "search", STUDY, "--out", folder, "--resume", "--allow-import"]
-        client.submit_job(
-            entrypoint=f"python -m metaopt.search.packed_data && exec {shlex.join(search)}",
-            submission_id=(job := f"metaopt-{study}-{uuid4().hex[:8]}"),
-            runtime_env={
-                "working_dir": str(package),
-                "worker_process_setup_hook": "metaopt.search.packed_data.link_data",
-                "env_vars": {**_ENVIRONMENT, **environment},
-            },
-            metadata={_STUDY: study, _FOLDER: folder, _PACKAGE: _digest(package, environment)},
+        while (running := next((job for job in _of(client, study) if not job.over), None)) is None:
+            job = _next_id(client, study)
+            try:
+                client.submit_job(
+                    entrypoint=f"python -m metaopt.search.packed_data && exec {shlex.join(search)}",
+                    submission_id=job,
+                    runtime_env={
+                        "working_dir": str(package),
+                        "worker_process_setup_hook": "metaopt.search.packed_data.link_data",
+                        "env_vars": {**_ENVIRONMENT, **environment},
+                    },
+                    metadata={_STUDY: study, _FOLDER: folder, _PACKAGE: package_digest},
+                )
+            except RuntimeError as error:
+                if f"{job} already exists" not in str(error):
+                    raise
+            else:
+                return _search(client.get_job_info(job)), True
+    if (running.folder, running.package) != (folder, package_digest):
+        raise ConfigError(
+            f"Study {study!r} is {running.status} there as {running.job}, with other settings, another folder or "
+            f"another tracking store; see it with `metaopt logs {study}`, or end it with `metaopt stop {study}`."
         )
-        return _search(client.get_job_info(job))
+    return running, False
 
 
-def already_there(
-    address: str, package: Path, study: str, folder: str, environment: Mapping[str, str]
-) -> SubmittedSearch | None:
-    """The search that runs there for the same package, folder and tracking store, if one does.
-
-    Raises:
-        ConfigError: a search of that name runs there for another one of these, or the address does not answer.
-    """
-    with _connected(address) as client:
-        running = next((job for job in _of(client, study) if not job.over), None)
-        if running and (running.folder, running.package) != (folder, _digest(package, environment)):
-            raise ConfigError(
-                f"Study {study!r} is {running.status} there as {running.job}, with other settings, another folder or "
-                "another tracking store; "
-                f"see it with `metaopt logs {study}`, or end it with `metaopt stop {study}`."
-            )
-        return running
+def _next_id(client: JobSubmissionClient, study: str) -> str:
+    """The same for all who ask at once, of whom the head takes the first."""
+    start = f"metaopt-{study}-"
+    ids = [job.submission_id or "" for job in client.list_jobs()]
+    numbers = [int(rest) for one in ids if one.startswith(start) and (rest := one.removeprefix(start)).isdecimal()]
+    return f"{start}{max(numbers, default=0) + 1}"
 
 
 def searches(address: str, study: str | None = None) -> list[SubmittedSearch]:

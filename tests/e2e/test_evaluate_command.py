@@ -22,7 +22,8 @@ from metaopt.gan import Task
 from metaopt.meta.statistics import expected_best
 from metaopt.meta.transfer import Cell, Contestant, train_cells
 from metaopt.schedules import BASELINES
-from metaopt.search.optuna_space import importances, read_rows
+from metaopt.search.importances import importances
+from metaopt.search.optuna_space import read_rows
 from metaopt.search.pools import tuning_pool
 from metaopt.search.study import load_task, tasks_of
 from metaopt.training.resources import floor

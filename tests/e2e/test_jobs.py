@@ -19,6 +19,25 @@ from studies import metaopt, tiny_study, write_study
 
 from metaopt.search.optuna_space import TrialRow, read_rows
 
+AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from metaopt.search.package import pack
+from metaopt.search.submit import submit
+
+address, study, out, folder = sys.argv[1:]
+package, together = pack(study, [], None, Path(folder)), Barrier(4)
+
+def one(_):
+    together.wait()
+    return submit(address, package.folder, package.study, out, {})
+
+with ThreadPoolExecutor(4) as pool:
+    for search, new in pool.map(one, range(4)):
+        print(search.job, new)
+"""
 NETWORKS = Path(__file__).parents[1] / "gan" / "my_networks.py"
 
 
@@ -81,11 +100,11 @@ def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_pa
     shutil.rmtree(tmp_path / "cache" / "jobs")  # as of another machine
     again = metaopt("submit", study, "--out", out, "--detach", env=environment)
     assert again.returncode == 0, again.stderr
-    assert "long is RUNNING there already, as metaopt-long-" in again.stdout
+    assert "long is RUNNING there already, as metaopt-long-1." in again.stdout
     more = ("--set", "search.trials=9")
     other = metaopt("submit", study, "--out", out, *more, "--detach", env=environment)
     assert other.returncode == 2
-    assert "Study 'long' is RUNNING there as metaopt-long-" in other.stderr
+    assert "Study 'long' is RUNNING there as metaopt-long-1, with" in other.stderr
     assert "with other settings, another folder or another tracking store" in other.stderr
     assert [folder.name for folder in (tmp_path / "cache" / "jobs").iterdir()] == ["long"]
     store = environment | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
@@ -118,6 +137,22 @@ def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_pa
     after = {row.number: row.verdict for row in check_whole(out, "long", 6, n_points=21)}
     assert {number: after[number] for number in before} == before
     assert "long is SUCCEEDED already." in metaopt("stop", "long", env=environment).stdout
+    longer = metaopt("submit", study, "--out", out, "--set", "search.trials=8", env=environment)
+    assert longer.returncode == 0, longer.stdout + longer.stderr
+    further = {row.number: row.verdict for row in check_whole(out, "long", 8, n_points=21)}
+    assert {number: further[number] for number in after} == after
+
+
+def test_of_those_who_submit_at_once_one_starts_it(cluster: LocalCluster, tmp_path: Path) -> None:
+    out, environment = tmp_path / "out", _client(cluster, tmp_path / "cache")
+    study = write_study(tmp_path, tiny_study(name="rush"))
+    command = [sys.executable, "-c", AT_ONCE, cluster.dashboard, study, out, tmp_path / "package"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split("\n")) == ["", *["metaopt-rush-1 False"] * 3, "metaopt-rush-1 True"]
+    again = metaopt("logs", "-f", "rush", "--address", cluster.dashboard, env=environment)
+    assert "search ended after" in again.stdout
+    check_whole(out, "rush", 6, n_points=21)
 
 
 def _rows(out: Path, name: str) -> list[TrialRow]:

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from clusters import local_cluster, one_more_node
 from mlflow_server import Server
 from search_checks import check_whole
 from studies import tiny_study, write_study
@@ -32,10 +33,17 @@ MAX_FILES, MAX_BYTES = 120, 1_300 << 20
 
 
 class Soak:
-    """A search that is started again whenever it has died, and what is done to it."""
+    """A search that is started again whenever it has died, and what is done to it.
 
-    def __init__(self, folder: Path, draw: random.Random) -> None:
-        self.draw, self.out, self.log = draw, folder / "out", folder / "log"
+    By turns on a cluster, with a node that stays and one that is lost now and then, and on a Ray of its own.
+    """
+
+    def __init__(self, folder: Path, draw: random.Random, block: ExitStack) -> None:
+        """The cluster ends with the `block`."""
+        self.draw, self.out, self.log, self._block = draw, folder / "out", folder / "log", block
+        self.cluster = block.enter_context(local_cluster(folder, nodes=1))
+        self._node = block.enter_context(one_more_node(self.cluster))
+        self.on_cluster = False
         (folder / "store").mkdir()
         self.database = folder / "store" / "mlflow.db"
         self.server = Server(f"sqlite:///{self.database}", folder / "artifacts")
@@ -51,8 +59,10 @@ class Soak:
 
     def begin(self) -> None:
         """Start it, or go on with it."""
+        self.on_cluster = not self.on_cluster
+        where = self.cluster.client if self.on_cluster else dict(os.environ)
         with self.log.open("a") as said:
-            environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.network.port}"}
+            environment = where | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.network.port}"}
             command = [*self._command, "--set", f"search.trials={self.n_trials}"]
             self.search = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
 
@@ -74,14 +84,9 @@ class Soak:
         assert self.search
         return self.search
 
-    def _tree(self) -> list[psutil.Process]:
-        try:
-            return [psutil.Process(self.running.pid), *psutil.Process(self.running.pid).children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
     def _worker(self) -> psutil.Process | None:
-        found = [process for process in self._tree() if _name(process).startswith("ray::TrainJob.train")]
+        trees = (_tree(pid) for pid in (self.running.pid, self.cluster.process.pid, self._node.pid))
+        found = [process for tree in trees for process in tree if _name(process).startswith("ray::TrainJob.train")]
         return self.draw.choice(found) if found else None
 
     # Faults
@@ -100,11 +105,14 @@ class Soak:
                 time.sleep(self.draw.uniform(1, 3))
                 worker.resume()
 
+    def lose_node(self) -> None:
+        """With all that runs on it; another one comes."""
+        _kill(_tree(self._node.pid))
+        self._node = self._block.enter_context(one_more_node(self.cluster))
+
     def kill_driver(self) -> None:
         """With all that it has started."""
-        for process in self._tree():
-            with suppress(psutil.Error):
-                process.kill()
+        _kill(_tree(self.running.pid))
         self.running.wait()
 
     def tear(self) -> None:
@@ -143,9 +151,23 @@ class Soak:
 
     @property
     def faults(self) -> list[Callable[[], None]]:
-        """All of them."""
+        """All that mean something to the search that runs."""
         ours = [self.kill_worker, self.freeze_worker, self.kill_driver, self.tear, self.terminate]
-        return [*ours, self.kill_server, self.hold_database, self.break_network]
+        lose_node = [self.lose_node] if self.on_cluster else []
+        return [*ours, *lose_node, self.kill_server, self.hold_database, self.break_network]
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
 
 
 def _name(process: psutil.Process) -> str:
@@ -154,15 +176,12 @@ def _name(process: psutil.Process) -> str:
     return ""
 
 
-@pytest.mark.timeout(1200 + 10 * N_TRIALS)
-def test_whatever_happens_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
-    print(f"seed {SEED}, {N_TRIALS} trials")
-    soak = Soak(tmp_path, random.Random(SEED))
+def _faults_until_the_end(soak: Soak) -> dict[int, TrialRow]:
+    """All of them at least once; the trials that had ended after the last."""
     soak.server.start()
     soak.begin()
     before: dict[int, TrialRow] = {}
-    left = list(soak.faults)
-    soak.draw.shuffle(left)
+    left = soak.faults
     next_at = time.monotonic() + 2 * BETWEEN_S
     try:
         while soak.running.poll() != 0 or left:
@@ -174,7 +193,8 @@ def test_whatever_happens_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
             # mostly while trials end, and sometimes while it starts
             due = time.monotonic() > next_at and (len(soak.ended()) > len(before) + 1 or soak.draw.random() < 0.005)
             if soak.running.poll() is None and due:
-                fault = left.pop() if left else soak.draw.choice(soak.faults)
+                fault = soak.draw.choice([one for one in soak.faults if one in left] or soak.faults)
+                left = [one for one in left if one != fault]
                 print(f"{len(soak.ended())} trials have ended; now: {fault.__name__}", flush=True)
                 fault()
                 next_at = time.monotonic() + soak.draw.uniform(0, 2 * BETWEEN_S)
@@ -189,6 +209,15 @@ def test_whatever_happens_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     finally:
         soak.kill_driver()
         soak.server.kill()
+    return before
+
+
+@pytest.mark.timeout(1200 + 10 * N_TRIALS)
+def test_whatever_happens_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    print(f"seed {SEED}, {N_TRIALS} trials")
+    with ExitStack() as block:
+        soak = Soak(tmp_path, random.Random(SEED), block)
+        before = _faults_until_the_end(soak)
     rows = {row.number: row for row in read_rows(soak.out, "tiny")}
     assert before.items() <= rows.items()
     errors = [row.verdict.reason for row in rows.values() if row.verdict and row.verdict.status == "error"]

@@ -17,8 +17,9 @@ from metaopt.errors import ConfigError
 from metaopt.meta.objective import log_fid
 from metaopt.search.export import export_trial, front_of
 from metaopt.search.folder import claim, manifest_of
+from metaopt.search.importances import importances
 from metaopt.search.initialisation_study import load_any_study
-from metaopt.search.optuna_space import JOURNAL, Proposals, TrialRow, Verdict, importances
+from metaopt.search.optuna_space import JOURNAL, Proposals, TrialRow, Verdict
 from metaopt.search.session import Session
 from metaopt.search.study import Study, load_study
 from metaopt.tracking import NullTracker

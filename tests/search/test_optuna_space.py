@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -11,8 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 from studies import tiny_study, write_study
 
 from metaopt.errors import StorageError
-from metaopt.search import optuna_space
-from metaopt.search.optuna_space import JOURNAL, Proposals, Verdict, importances, read_rows
+from metaopt.search.optuna_space import JOURNAL, Proposals, Verdict, read_rows
 from metaopt.search.study import Study, load_study
 
 
@@ -179,47 +177,3 @@ def test_tpe_learns_where_failures_are_ignored(tmp_path: Path) -> None:
         errors.append(error)
         proposals.tell(proposal.number, Verdict(status="diverged") if i % 3 == 2 else finished(error))
     assert sum(errors[-20:]) < 0.6 * sum(errors[1:21])
-
-
-def test_the_parameter_that_decides_the_score_is_the_important_one(tmp_path: Path) -> None:
-    proposals = Proposals(tmp_path, study_of(tmp_path, trials=60))
-    while (proposal := proposals.ask("x")) is not None:
-        params = proposal.params
-        proposals.tell(proposal.number, finished(math.log(params["lr_d"]) + 0.4 * math.log(params["lr_g"])))
-    found = importances(tmp_path, "tiny")
-    assert list(found)[:2] == ["lr_d", "lr_g"]
-    assert found["lr_d"] > 0.6 and sum(found.values()) <= 1.0
-    assert found == importances(tmp_path, "tiny")
-
-
-def test_no_more_trials_speak_for_the_importances_than_the_forest_can_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(optuna_space, "MOST_FOR_IMPORTANCES", 40)
-    seen: list[int] = []
-    evaluate = optuna.importance.FanovaImportanceEvaluator.evaluate
-
-    def counting(self: Any, study: optuna.Study, *args: Any, **kwargs: Any) -> dict[str, float]:
-        seen.append(len(study.trials))
-        return evaluate(self, study, *args, **kwargs)
-
-    monkeypatch.setattr(optuna.importance.FanovaImportanceEvaluator, "evaluate", counting)
-    proposals = Proposals(tmp_path, study_of(tmp_path, trials=60))
-    while (proposal := proposals.ask("x")) is not None:
-        proposals.tell(proposal.number, finished(math.log(proposal.params["lr_d"])))
-    found = importances(tmp_path, "tiny")
-    assert next(iter(found)) == "lr_d" and found == importances(tmp_path, "tiny")
-    assert seen == [40, 40]
-    assert len(read_rows(tmp_path, "tiny")) == 60
-
-
-def test_few_trials_have_no_importances(tmp_path: Path) -> None:
-    assert importances(tmp_path, "tiny") == {}
-    proposals = Proposals(tmp_path, study_of(tmp_path))
-    for _ in range(7):
-        proposals.tell(ask(proposals), finished(0.1))
-    assert importances(tmp_path, "tiny") == {}
-    proposals.tell(ask(proposals), finished(0.1))
-    assert importances(tmp_path, "tiny") == {}  # eight that are all alike
-    proposals.tell(ask(proposals), finished(0.3))
-    assert importances(tmp_path, "tiny")
