@@ -33,6 +33,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -268,10 +269,15 @@ def _training(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     """The processes that train, as soon as there are any."""
     while process.poll() is None:
         below = psutil.Process(process.pid).children(recursive=True)
-        found = [one for one in below if one.name().startswith("ray::") and "train" in one.name()]
-        if found:
+        if found := [one for one in below if _trains(one)]:
             return found
     return []
+
+
+def _trains(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it has just ended
+        return process.name().startswith("ray::") and "train" in process.name()
+    return False
 
 
 def _away(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
