@@ -24,6 +24,7 @@ import itertools
 import json
 import math
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -44,9 +45,10 @@ AWAY_S = 45.0
 FAULTS = ("none", "worker", "memory", "NaN", "server", "no server", "driver")
 _EATER = """
 import sys, time
-import psutil
+from ray._common.utils import get_system_memory
+from ray._private.utils import get_used_memory
 held = []
-while psutil.virtual_memory().available > float(sys.argv[1]):
+while get_used_memory() < float(sys.argv[1]) * get_system_memory() + 2**28:
     held.append(b"x" * 2**27)
 time.sleep(0.5)  # Ray looks four times a second
 """
@@ -162,8 +164,8 @@ class Side:
     def __init__(self, name: str, folder: Path, server: Server, trials: int, high: float) -> None:
         self.name, self.folder, self.server, self.trials = name, folder, server, trials
         self._high, self._out = high, folder / "ours"
-        self.scarce = psutil.virtual_memory().available / 2
-        """Bytes of memory; where fewer are left, Ray ends processes."""
+        self.memory_limit: float | None = None
+        """Share of the machine's memory above which Ray ends processes; None: Ray's own."""
 
     def begin(self) -> "subprocess.Popen[bytes]":
         """Begin, or go on."""
@@ -176,7 +178,8 @@ class Side:
             search = ["search", str(study), "--out", str(self._out), "--resume"]
             command = [sys.executable, "-m", "metaopt.cli.main", *search]
         env = os.environ | {"MLFLOW_TRACKING_URI": self.server.uri, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
-        env["RAY_memory_usage_threshold"] = f"{1 - self.scarce / psutil.virtual_memory().total:.4f}"
+        if self.memory_limit is not None:
+            env["RAY_memory_usage_threshold"] = f"{self.memory_limit:.4f}"
         log = (self.folder / "log").open("ab")
         return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
@@ -255,13 +258,24 @@ def _wait(side: Side, process: "subprocess.Popen[bytes]", n: int) -> None:
 
 def _kill_worker(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
     for one in _training(process)[:1]:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            one.kill()
     return process
+
+
+def _half_of_what_is_free() -> float:
+    from ray._common.utils import get_system_memory
+    from ray._private.utils import get_used_memory
+
+    return (get_used_memory() / get_system_memory() + 1) / 2
 
 
 def _eat(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
     if _training(process):
-        subprocess.run([sys.executable, "-c", _EATER, str(side.scarce - 2**28)], check=True)
+        subprocess.run([sys.executable, "-c", _EATER, str(side.memory_limit)], check=True)
+    process.wait()
+    if not re.search("out ?of ?memory", (side.folder / "log").read_text(errors="replace"), re.IGNORECASE):
+        sys.exit("Ray's watch over memory has ended nobody.")
     return process
 
 
@@ -315,6 +329,8 @@ def measured(name: str, fault: str, trials: int, folder: Path) -> Outcome:
     folder.mkdir(parents=True)
     server = Server(folder)
     side = Side(name, folder, server, trials, 10.0 if fault == "NaN" else 1e-2)
+    if fault == "memory":
+        side.memory_limit = _half_of_what_is_free()
     server.start()
     started = time.monotonic()
     try:

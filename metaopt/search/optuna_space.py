@@ -219,7 +219,7 @@ def read_rows(folder: Path, name: str) -> list[TrialRow]:
 
 
 def read_study(folder: Path, name: str) -> optuna.Study | None:
-    """Optuna's study, to be read alone; None where `folder` holds no record, StorageError if unreadable."""
+    """Optuna's study, for reading only; None where `folder` holds no record, StorageError if unreadable."""
     path = folder / JOURNAL
     if not path.exists():
         return None

@@ -16,7 +16,10 @@ from metaopt.search.trainings import Trainings
 
 
 class Stopping:
-    """A race is judged whenever a training has ended, a pruner at each evaluation; published schedules by none."""
+    """Judges candidates: by a race whenever a training has ended, by a pruner at each evaluation, by the budget always.
+
+    A pruner does not judge published schedules.
+    """
 
     def __init__(
         self, study: AnyStudy, trainings: Trainings, references: ReferenceRuns, proposals: Proposals, budget: Budget
@@ -24,6 +27,7 @@ class Stopping:
         self._study, self._trainings, self._references = study, trainings, references
         self._proposals, self._budget = proposals, budget
         self.racing = isinstance(study, Study) and study.spec.search.racing
+        """Whether candidates race; then no pruner judges them."""
 
     def reason(self, running: Running, part: Slice) -> str:
         """Why a candidate, with `part` still to be taken in, should be stopped; empty where it should not.

@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,17 +76,19 @@ def submit(
     Raises:
         ConfigError: a search of that name runs there for another one of these, the address does not answer, or lets
             nobody in.
+        MetaoptError: the head refuses the job.
     """
     package_digest = _digest(package, environment)
     # the code in the package was allowed where it was packed
     search = ["python", "-m", "metaopt.cli.main", "search", STUDY, "--out", folder, "--resume", "--allow-import"]
     with _connected(address) as client:
-        while (running := next((job for job in _of(client, study) if not job.over), None)) is None:
-            job = _next_id(client, study)
+        # one list for both: the number after the last is free for those alone who have seen all before it ended
+        while (running := _running(jobs := client.list_jobs(), study)) is None:
+            job_id = _next_id(jobs, study)
             try:
                 client.submit_job(
                     entrypoint=f"python -m metaopt.search.packed_data && exec {shlex.join(search)}",
-                    submission_id=job,
+                    submission_id=job_id,
                     runtime_env={
                         "working_dir": str(package),
                         "worker_process_setup_hook": "metaopt.search.packed_data.link_data",
@@ -95,10 +97,10 @@ def submit(
                     metadata={_STUDY: study, _FOLDER: folder, _PACKAGE: package_digest},
                 )
             except RuntimeError as error:
-                if f"{job} already exists" not in str(error):
+                if f"{job_id} already exists" not in str(error):
                     raise
             else:
-                return _search(client.get_job_info(job)), True
+                return _search(client.get_job_info(job_id)), True
     if (running.folder, running.package) != (folder, package_digest):
         raise ConfigError(
             f"Study {study!r} is {running.status} there as {running.job}, with other settings, another folder or "
@@ -107,10 +109,14 @@ def submit(
     return running, False
 
 
-def _next_id(client: JobSubmissionClient, study: str) -> str:
+def _running(jobs: Iterable[JobDetails], study: str) -> SubmittedSearch | None:
+    return next((job for job in _of(jobs, study) if not job.over), None)
+
+
+def _next_id(jobs: Iterable[JobDetails], study: str) -> str:
     """The same for all who ask at once, of whom the head takes the first."""
     start = f"metaopt-{study}-"
-    ids = [job.submission_id or "" for job in client.list_jobs()]
+    ids = [job.submission_id or "" for job in jobs]
     numbers = [int(rest) for one in ids if one.startswith(start) and (rest := one.removeprefix(start)).isdecimal()]
     return f"{start}{max(numbers, default=0) + 1}"
 
@@ -118,7 +124,7 @@ def _next_id(client: JobSubmissionClient, study: str) -> str:
 def searches(address: str, study: str | None = None) -> list[SubmittedSearch]:
     """All searches that were submitted there, or those of a study, the newest first."""
     with _connected(address) as client:
-        return _of(client, study)
+        return _of(client.list_jobs(), study)
 
 
 def newest(address: str, study: str) -> SubmittedSearch:
@@ -178,11 +184,11 @@ def _digest(package: Path, environment: Mapping[str, str]) -> str:
     return hashlib.sha256(f"{files} {environment.get('MLFLOW_TRACKING_URI', '')}".encode()).hexdigest()
 
 
-def _of(client: JobSubmissionClient, study: str | None) -> list[SubmittedSearch]:
-    jobs = [_search(job) for job in client.list_jobs() if {_STUDY, _FOLDER} <= set(job.metadata or {})]
+def _of(jobs: Iterable[JobDetails], study: str | None) -> list[SubmittedSearch]:
+    found = [_search(job) for job in jobs if {_STUDY, _FOLDER} <= set(job.metadata or {})]
     oldest = datetime.min.replace(tzinfo=UTC)
     return sorted(
-        (job for job in jobs if study in (None, job.study)), key=lambda job: job.started or oldest, reverse=True
+        (job for job in found if study in (None, job.study)), key=lambda job: job.started or oldest, reverse=True
     )
 
 

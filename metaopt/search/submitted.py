@@ -12,6 +12,7 @@ from uuid import uuid4
 from metaopt.cache import default_cache_dir
 from metaopt.errors import ConfigError, StorageError
 from metaopt.search.study_spec import NAME
+from metaopt.tracking.locks import locked
 from metaopt.whole_file import write_whole
 
 _FILE = "job.json"
@@ -58,11 +59,12 @@ def package_of(study: str) -> Path:
 def keep(submitted: Submitted, package: Path) -> None:
     """Write down a submission that was accepted, with its package; StorageError if the disk is full."""
     kept = package_of(submitted.study)
-    if package != kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(kept, ignore_errors=True)
-        package.rename(kept)
-    write_whole(kept.parent / _FILE, json.dumps(asdict(submitted), indent=2) + "\n")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with locked(kept.parent / "lock"):
+        if package != kept:
+            shutil.rmtree(kept, ignore_errors=True)
+            package.rename(kept)
+        write_whole(kept.parent / _FILE, json.dumps(asdict(submitted), indent=2) + "\n")
 
 
 def kept(study: str) -> Submitted | None:

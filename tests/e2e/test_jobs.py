@@ -22,21 +22,29 @@ from metaopt.search.optuna_space import TrialRow, read_rows
 AT_ONCE = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import ExitStack
 from threading import Barrier
 from metaopt.search.package import pack
 from metaopt.search.submit import submit
+from metaopt.search.submitted import Submitted, fresh_folder, keep
 
-address, study, out, folder = sys.argv[1:]
-package, together = pack(study, [], None, Path(folder)), Barrier(4)
+address, study, out = sys.argv[1:]
+together = Barrier(4)
 
-def one(_):
+def one(package):
     together.wait()
-    return submit(address, package.folder, package.study, out, {})
+    search, new = submit(address, package.folder, package.study, out, {})
+    kept = Submitted(
+        study=package.study, address=address, folder=out, source=study, overrides=(), leave_out=None
+    )
+    together.wait()
+    keep(kept, package.folder)
+    return search.job, new
 
-with ThreadPoolExecutor(4) as pool:
-    for search, new in pool.map(one, range(4)):
-        print(search.job, new)
+with ExitStack() as folders, ThreadPoolExecutor(4) as pool:
+    packages = [pack(study, [], None, folders.enter_context(fresh_folder())) for _ in range(4)]
+    for job, new in pool.map(one, packages):
+        print(job, new)
 """
 NETWORKS = Path(__file__).parents[1] / "gan" / "my_networks.py"
 
@@ -146,11 +154,11 @@ def test_a_stopped_search_is_taken_up_where_it_was(cluster: LocalCluster, tmp_pa
 def test_of_those_who_submit_at_once_one_starts_it(cluster: LocalCluster, tmp_path: Path) -> None:
     out, environment = tmp_path / "out", _client(cluster, tmp_path / "cache")
     study = write_study(tmp_path, tiny_study(name="rush"))
-    command = [sys.executable, "-c", AT_ONCE, cluster.dashboard, study, out, tmp_path / "package"]
+    command = [sys.executable, "-c", AT_ONCE, cluster.dashboard, study, out]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split("\n")) == ["", *["metaopt-rush-1 False"] * 3, "metaopt-rush-1 True"]
-    again = metaopt("logs", "-f", "rush", "--address", cluster.dashboard, env=environment)
+    again = metaopt("logs", "-f", "rush", env=environment)
     assert "search ended after" in again.stdout
     check_whole(out, "rush", 6, n_points=21)
 
