@@ -267,7 +267,7 @@ def _half_of_what_is_free() -> float:
     from ray._common.utils import get_system_memory
     from ray._private.utils import get_used_memory
 
-    return (get_used_memory() / get_system_memory() + 1) / 2
+    return float(get_used_memory() / get_system_memory() + 1) / 2
 
 
 def _eat(side: Side, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
