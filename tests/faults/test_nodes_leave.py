@@ -47,6 +47,14 @@ def _terminate(cluster: LocalCluster, node: "subprocess.Popen[str]") -> None:
         node.wait(300)
 
 
+def _lose(_: LocalCluster, node: "subprocess.Popen[str]") -> None:
+    """As where the power fails."""
+    for process in (psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    node.wait()
+
+
 @contextmanager
 def _held(node: "subprocess.Popen[str]") -> Iterator[None]:
     """What trains there must not come to its end while the node takes its seconds to leave; it is gone afterwards."""
@@ -72,7 +80,7 @@ def test_a_trial_whose_nodes_are_taken_away_ends_on_the_last_one(tmp_path: Path)
     tasks = [{"data": "digits", "budget": 5000, "n_samples": 100, "width": 16}]
     study = tiny_study(tasks=tasks, search={"trials": 2, "seed": 1, "sampler": "random"})
     command = [sys.executable, "-m", "metaopt.cli.main", "search", write_study(tmp_path, study), "--out", out]
-    leave: tuple[Callable[[LocalCluster, subprocess.Popen[str]], None], ...] = (_terminate, _preempt)
+    leave: tuple[Callable[[LocalCluster, subprocess.Popen[str]], None], ...] = (_terminate, _preempt, _lose, _lose)
     with local_cluster(tmp_path, nodes=0) as cluster, log.open("w") as said:
         search: subprocess.Popen[bytes] | None = None
         for end in leave:
