@@ -42,7 +42,9 @@ def unchanged_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-def search_without_ray(*arguments: object, cwd: Path | None = None) -> CompletedProcess[str]:
+def search_without_ray(
+    *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> CompletedProcess[str]:
     """`metaopt search` here, whose jobs are worked on one after the other: for tests of what comes before and after."""
 
     def run_here(session: Session, observe: Callable[[Session], None]) -> None:
@@ -51,4 +53,4 @@ def search_without_ray(*arguments: object, cwd: Path | None = None) -> Completed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("metaopt.search.ray_runner.run_on_ray", run_here)
-        return invoke("search", *arguments, cwd=cwd)
+        return invoke("search", *arguments, cwd=cwd, env=env)

@@ -12,6 +12,7 @@ from metaopt.search.jobs import Job, Slice
 from metaopt.search.optuna_space import Proposals, TrialRow
 from metaopt.search.session import Session
 from metaopt.search.study import Study, load_study
+from metaopt.search.study_spec import SearchSpec
 from metaopt.tracking import NullTracker
 from metaopt.training import Training
 from metaopt.training.resources import resources
@@ -20,8 +21,8 @@ from metaopt.training.resources import resources
 def opened(folder: Path, trials: int = 4, clock: Callable[[], float] = time.monotonic, **changes: Any) -> Session:
     """A session on a tiny study; keys of its `search` may stand among the changes."""
     search: dict[str, Any] = {"trials": trials, "seed": 1, "sampler": "random"}
-    ours = ("racing", "pruner", "horizons", "time_budget_s", "gpu_budget_s", "evaluation_limit_s", "resources")
-    search |= {key: changes.pop(key) for key in ours if key in changes}
+    ours = {*SearchSpec.model_fields} & {*changes}
+    search |= {key: changes.pop(key) for key in sorted(ours)}
     content = tiny_study(search=search, **changes)
     study = load_study(str(write_study(folder, content)))
     return Session(study, folder, hashes(study), Proposals(folder, study), NullTracker(), clock=clock)

@@ -100,6 +100,8 @@ def _content_lines(dataset: "Dataset") -> list[tuple[str, str]]:
         each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
         lines.append(("classes", f"{dataset.n_classes}, of {each} images each"))
     where = "mapped from the file" if dataset.mapped else f"{dataset.x.nbytes / 2**20:.1f} MiB"
+    if dataset.n_left_out:
+        lines.append(("left out", f"{dataset.n_left_out:,} files that cannot be used"))
     return [*lines, ("memory", where), ("content hash", dataset.content_hash)]
 
 

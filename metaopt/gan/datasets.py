@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,9 +24,10 @@ FILE_SOURCES: Mapping[str, Callable[[Path, int | None], RawImages]] = {
     "npz": lambda path, _size: load_npz(path),
     "npy": lambda path, _size: load_npy(path),
     "folder": load_folder,
+    "readable": partial(load_folder, skip=True),
     "hf": lambda path, size: load_hugging_face(str(path), size),
 }
-_FORMS = ("npz:FILE", "npy:FILE", "folder:DIR", "hf:NAME")
+_FORMS = ("npz:FILE", "npy:FILE", "folder:DIR", "readable:DIR", "hf:NAME")
 _SHARE_OF_DEVICE = 2
 
 
@@ -45,6 +47,8 @@ class Dataset:
     """Whether `x` is a memory map of a file, whose pixels are read when they are used."""
     y_on_device: Tensor | None = None
     """Copy of `y` on the device of the last `to`; None before, or where there are no classes."""
+    n_left_out: int = 0
+    """Files that could not be used, and may be left out."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -96,7 +100,8 @@ def file_source(spec: str, *, what: str = "data set", named: Iterable[str] = DAT
     DataError where there is no such source, or no path after the colon.
 
     Args:
-        spec: ``npz:FILE``, ``npy:FILE``, ``folder:DIR`` or ``hf:NAME``, whose name stands where the path would.
+        spec: ``npz:FILE``, ``npy:FILE``, ``folder:DIR``, ``readable:DIR`` or ``hf:NAME``, whose name stands
+            where the path would.
         what: what the spec stands for, for messages.
         named: what else it could have been, for messages.
     """
@@ -147,7 +152,8 @@ def load_dataset(spec: str, *, size: int | None = None) -> Dataset:
 
     Args:
         spec: a key of `DATASETS`, or ``npz:FILE`` (see `load_npz`), ``npy:FILE`` (`load_npy`), ``folder:DIR``
-            (`load_folder`) or ``hf:NAME`` (`load_hugging_face`); ``~`` is the home folder.
+            or ``readable:DIR`` (`load_folder`; the second leaves out what cannot be read) or ``hf:NAME``
+            (`load_hugging_face`); ``~`` is the home folder.
         size: pixels along one side, in [8, 64], reached by bilinear resizing with antialias; None: the data's
             own size (32 for folders and Hugging Face, 64 for celeba and stl10). An .npy file at its own size
             is mapped; at another, it is resized into memory.
@@ -159,4 +165,5 @@ def load_dataset(spec: str, *, size: int | None = None) -> Dataset:
         source, path = file_source(spec)
         raw = FILE_SOURCES[source](path, size)
     x = fitted(raw, size)
-    return Dataset(name=spec, x=x, y=raw.y, content_hash=content_hash(x), mapped=raw.mapped and x is raw.x)
+    mapped = raw.mapped and x is raw.x
+    return Dataset(name=spec, x=x, y=raw.y, content_hash=content_hash(x), mapped=mapped, n_left_out=raw.n_left_out)

@@ -1,5 +1,6 @@
-"""The data source ``folder:DIR``: every image file below a folder, made square and small."""
+"""The data sources ``folder:DIR`` and ``readable:DIR``: every image file below a folder, made square and small."""
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -17,8 +18,10 @@ DEFAULT_SIZE = 32
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 _N_NAMED = 5
 
+_log = logging.getLogger(__name__)
 
-def load_folder(path: Path, size: int | None) -> RawImages:
+
+def load_folder(path: Path, size: int | None, *, skip: bool = False) -> RawImages:
     """Read all images below a folder, sorted by path; DataError names the files that cannot be used, and why.
 
     Files count by suffix (.png .jpg .jpeg .bmp .gif .webp, in any case); names that start with a dot are
@@ -32,30 +35,48 @@ def load_folder(path: Path, size: int | None) -> RawImages:
     Args:
         path: the folder.
         size: pixels along one side of the result, in [8, 64]; None: 32.
+        skip: leave out the files that cannot be used, and name them in a warning; DataError only where all are such.
     """
     names = image_files(path)
-    x = read_images([path / name for name in names], DEFAULT_SIZE if size is None else size, where=path)
-    return RawImages(x=gray_if_all_are(x), y=_classes(names), where=str(path))
+    files = [path / name for name in names]
+    x, broken = _read(files, DEFAULT_SIZE if size is None else size, where=path)
+    if broken and not skip:
+        raise DataError(f"{_refusal(broken, len(files), path)} Mend them, or leave them out by 'readable:{path}'.")
+    if broken:
+        if len(broken) == len(files):
+            raise DataError(_refusal(broken, len(files), path))
+        _log.warning("%s: %d of %d images are left out: %s", path, len(broken), len(files), _named(broken))
+        names = [name for position, name in enumerate(names) if position not in broken]
+    return RawImages(x=gray_if_all_are(x), y=_classes(names), where=str(path), n_left_out=len(broken))
 
 
 def read_images(files: list[Path], size: int, *, where: Path) -> Tensor:
     """Image files as uint8 (N, 3, size, size); DataError names the first five that cannot be used, and why."""
+    x, broken = _read(files, size, where=where)
+    if broken:
+        raise DataError(_refusal(broken, len(files), where))
+    return x
+
+
+def _read(files: list[Path], size: int, *, where: Path) -> tuple[Tensor, dict[int, str]]:
+    """The images that can be used, in order, and of the others: position -> name and reason."""
     x = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
-    broken: list[str] = []
-    n_broken = 0
+    broken: dict[int, str] = {}
     for position, file in enumerate(watched(files, total=len(files), what=f"reading images in {where}")):
         try:
-            x[position] = decoded(_content(file), size)
+            x[position - len(broken)] = decoded(_content(file), size)
         except DataError as error:
-            n_broken += 1
-            if n_broken <= _N_NAMED:
-                broken.append(f"{printable(str(file.relative_to(where)))} ({error})")
-    if broken:
-        more = f", and {n_broken - _N_NAMED} more" if n_broken > _N_NAMED else ""
-        raise DataError(
-            f"{where}: every image must be readable, but {n_broken} of {len(files)} are not: {', '.join(broken)}{more}."
-        )
-    return x
+            broken[position] = f"{printable(str(file.relative_to(where)))} ({error})"
+    return x[: len(files) - len(broken)], broken
+
+
+def _refusal(broken: dict[int, str], n_files: int, where: Path) -> str:
+    return f"{where}: every image must be readable, but {len(broken)} of {n_files} are not: {_named(broken)}."
+
+
+def _named(broken: dict[int, str]) -> str:
+    more = f", and {len(broken) - _N_NAMED} more" if len(broken) > _N_NAMED else ""
+    return ", ".join([*broken.values()][:_N_NAMED]) + more
 
 
 def gray_if_all_are(x: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ class RawImages:
     """Where the images come from, for messages."""
     mapped: bool = False
     """Whether `x` is a memory map of a file."""
+    n_left_out: int = 0
+    """Files that could not be used, where they may be left out."""
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -234,7 +234,7 @@ def _own_data(spec: str) -> tuple[str, str]:
 
 def _default_network(data: str, size: int | None) -> str:
     if size is None:
-        size = DEFAULT_SIZE if data.startswith(("folder:", "hf:")) else load_dataset(data).size
+        size = DEFAULT_SIZE if data.startswith(("folder:", "readable:", "hf:")) else load_dataset(data).size
     return "dcgan" if size in NETWORKS["dcgan"].sizes else "mlp"
 
 

@@ -10,6 +10,7 @@ from metaopt.search.study_spec import (
     HangLimit,
     RangeSpec,
     ResourcesSpec,
+    Retries,
     Spec,
     TimeBudget,
     TrackingSpec,
@@ -100,6 +101,7 @@ class InitialisationSearchSpec(Spec):
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     time_budget_s: TimeBudget = None
     evaluation_limit_s: HangLimit = None
+    retries: Retries = 0
     resources: ResourcesSpec = ResourcesSpec()
 
 

@@ -6,6 +6,7 @@ the study names, and nothing beside it.
 
 import importlib.util
 import json
+import os
 import shutil
 import site
 import sys
@@ -110,7 +111,11 @@ class _Packing:
             self.elsewhere[spec] = None
         if path.is_absolute() or source == "hf":
             return spec
-        files = {name: path / name for name in image_files(path)} if source == "folder" else {"": path}
+        files = {"": path}
+        if source in ("folder", "readable"):
+            files = {name: path / name for name in image_files(path)}
+        if source == "readable":
+            files = {name: file for name, file in files.items() if file.is_file() and os.access(file, os.R_OK)}
         _check_size(files.values())  # before all of it is read
         name = f"{digest_of(files)}-{path.absolute().name}"
         for below, file in files.items():

@@ -19,6 +19,13 @@ def identity(problem: Problem) -> str:
     return meta_groups(problem).identity if isinstance(problem, MetaTask) else resources(problem).identity
 
 
+def left_out(problem: Problem) -> Mapping[str, int]:
+    """Data set -> number of files in it that cannot be used, and may be left out."""
+    if isinstance(problem, MetaTask):
+        return meta_groups(problem).left_out
+    return {problem.data: resources(problem).n_left_out}
+
+
 def begun(problem: Problem, family: str, params: Mapping[str, Any], seed: int, device: str) -> Training | MetaRun:
     """A candidate on a problem, before its first update."""
     if isinstance(problem, MetaTask):

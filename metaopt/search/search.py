@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaopt.errors import StorageError
-from metaopt.search.folder import MANIFEST, claim, locked, manifest_of, remember_tracking, tracking_uri
+from metaopt.search.folder import MANIFEST, claim, locked, manifest_of, own_store, remember_tracking, tracking_uri
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.optuna_space import Proposals
-from metaopt.search.problems import identity
+from metaopt.search.problems import identity, left_out
 from metaopt.search.session import Session
 from metaopt.search.study import Study
-from metaopt.tracking import Status, Tracker, open_tracker
+from metaopt.tracking import Status, Tracker, check_answers, open_tracker
 
 _PARTING_S = 5.0
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.ESTALE}
@@ -42,20 +42,25 @@ def opened(study: AnyStudy, folder: Path, *, resume: bool) -> Iterator[Search]:
 
     Raises:
         ConfigError: the data cannot be used, or the folder is another study's, or in use.
+        MetaoptError: the tracking store does not answer, and is required.
         StorageError: the disk is full or not writable; what was finished is kept.
     """
     identities = [identity(task) for task in study.tasks]
     for task in study.validation if isinstance(study, Study) else ():
         identity(task)
+    uri = tracking_uri(study.spec.tracking.uri, folder)
+    if study.spec.tracking.required and uri != own_store(folder):
+        check_answers(uri)
     claim(folder, manifest_of(study, identities), resume=resume)
     with _disk_errors(folder), locked(folder):
-        uri = tracking_uri(study.spec.tracking.uri, folder)
         remember_tracking(folder, uri)
         tracker = open_tracker(uri, study.name, folder / "spool")
         status: Status = "FAILED"
         try:
+            n_left_out = sum({data: n for task in study.tasks for data, n in left_out(task).items()}.values())
+            params = {"family": study.family.name, "reference": study.reference.schedule.name}
             tracker.start_study(
-                params={"family": study.family.name, "reference": study.reference.schedule.name},
+                params=params | ({"left_out_images": n_left_out} if n_left_out else {}),
                 tags={"metaopt.study": study.name, "metaopt.study_key": study.key},
             )
             session = Session(study, folder, identities, Proposals(folder, study), tracker)

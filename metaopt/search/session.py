@@ -65,6 +65,7 @@ class Session:
         self._running: dict[str, Running] = {}
         self._again: list[Job] = []
         self._deaths: Counter[tuple[int, int, int]] = Counter()
+        self._failures: Counter[tuple[int, int, int]] = Counter()
         self._unscored: list[Ended] = []
         self.takes = ""
         """What a trial occupies, once that is known."""
@@ -190,7 +191,16 @@ class Session:
         return self._stopping.racing or self.proposals.prunes or self.population is not None or self.budget.limited
 
     def on_end(self, job_id: str, *, error: str | None = None) -> None:
-        """A job is over: finished, stopped early, or broken by `error`."""
+        """A job is over: finished, stopped early, or broken by `error`, of which the study may allow some."""
+        job = self._running[job_id].job
+        if error is not None and job.kind != "wait":
+            self._failures[_place(job)] += 1
+            if self._failures[_place(job)] <= self.study.spec.search.retries:
+                self._train_again(job_id, job, error)
+                return
+        self._end(job_id, error)
+
+    def _end(self, job_id: str, error: str | None) -> None:
         running = self._running.pop(job_id)
         job, starts = running.job, running.starts
         if self.population is not None:
@@ -203,8 +213,7 @@ class Session:
             self._score_what_can_be()
             return
         if error is not None and job.kind != "wait":
-            if running.placed:
-                self.budget.train(self._clock() - running.heard, larger=job.larger)
+            self._count_silence(running)
             for number in self._concerned(job):
                 self._tell(number, Verdict(status="error", reason=error, wall_s=running.wall_s))
             return
@@ -236,25 +245,33 @@ class Session:
         if self._running[job_id].job.kind == "wait":
             del self._running[job_id]
             return
-        running, limit = self._running[job_id], self.study.spec.search.evaluation_limit_s
-        job, silent_s = running.job, self._clock() - running.heard
-        if running.placed:
-            self.budget.train(silent_s, larger=job.larger)
-            running.heard += silent_s
+        job, limit = self._running[job_id].job, self.study.spec.search.evaluation_limit_s
+        silent_s = self._count_silence(self._running[job_id])
         explains_itself = ran_out_of_memory(reason) or lost_its_node(reason)
         if limit is not None and silent_s >= limit and not explains_itself:
             reason = f"no evaluation within {limit:g} s, and its process was ended"
         if ran_out_of_memory(reason):
             if job.larger:
-                self.on_end(job_id, error=f"{explained(reason)}; also with up to twice the share")
+                self._end(job_id, f"{explained(reason)}; also with up to twice the share")
                 return
             job = replace(job, larger=True)
         else:
-            self._deaths[job.number, job.training, job.evaluation] += not lost_its_node(reason)
-            if self._deaths[job.number, job.training, job.evaluation] > 1:
-                self.on_end(job_id, error=explained(reason))
+            self._deaths[_place(job)] += not lost_its_node(reason)
+            if self._deaths[_place(job)] > 1:
+                self._end(job_id, explained(reason))
                 return
-        del self._running[job_id]
+        self._train_again(job_id, job, reason)
+
+    def _count_silence(self, running: Running) -> float:
+        """Count the seconds since a job was heard of as training; how many they are."""
+        silent_s = self._clock() - running.heard
+        if running.placed:
+            self.budget.train(silent_s, larger=running.job.larger)
+            running.heard += silent_s
+        return silent_s
+
+    def _train_again(self, job_id: str, job: Job, reason: str) -> None:
+        self._count_silence(self._running.pop(job_id))
         self._again.append(job)
         what = f"trial {job.number}" if job.kind != "reference" else "a reference training"
         log.warning("%s is run again: %s", what, in_a_line(reason))
@@ -334,3 +351,8 @@ class Session:
                 self._runs.keep_schedule(self.study, number, self.proposals.row(number).params, verdict)
         self.proposals.tell(number, verdict)
         self._runs.close(number, verdict)
+
+
+def _place(job: Job) -> tuple[int, int, int]:
+    """What a job trains, whoever trains it."""
+    return job.number, job.training, job.evaluation

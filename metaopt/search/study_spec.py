@@ -147,6 +147,16 @@ HangLimit = Annotated[
 ]
 
 
+Retries = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="How often a training whose code raises is run again before its trial is an error; one whose "
+        "process dies is run again once in any case.",
+    ),
+]
+
+
 class PopulationSpec(Spec):
     """Members that are trained together: at each evaluation the worst ones go on as copies of the best."""
 
@@ -164,7 +174,7 @@ class PopulationSpec(Spec):
     at random."""
 
 
-NO_PART_OF_THE_KEY = {"trials", "workers", "time_budget_s", "gpu_budget_s", "evaluation_limit_s"}
+NO_PART_OF_THE_KEY = {"trials", "workers", "time_budget_s", "gpu_budget_s", "evaluation_limit_s", "retries"}
 """Keys of `search` that may change when a study goes on."""
 
 
@@ -184,6 +194,7 @@ class SearchSpec(Spec):
     """GPU-seconds after which the search ends as by `time_budget_s`: the seconds of all trainings, each times the share
     of a GPU that its trial takes. With `--resume` they begin anew."""
     evaluation_limit_s: HangLimit = None
+    retries: Retries = 0
     resources: Resources = ResourcesSpec()
     objective: Literal["mean", "mean_tail", "worst"] = "mean"
     """Of the tasks' ln FID ratios: their mean, half their mean and half the mean of the worst ones, or the worst."""
@@ -222,6 +233,8 @@ class TrackingSpec(Spec):
 
     uri: str | None = None
     """MLflow tracking URI, without a password; MLFLOW_TRACKING_URI, or an SQLite file in the folder, if left out."""
+    required: bool = False
+    """Do not begin where the store does not answer. Once begun, a search goes on without it, and delivers later."""
 
     @field_validator("uri")
     @classmethod

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metaopt.tracking.mlflow_connect import check_installed
+from metaopt.tracking.mlflow_connect import check_answers, check_installed
 from metaopt.tracking.mlflow_store import MlflowSink
 from metaopt.tracking.null import NullTracker
 from metaopt.tracking.read import find_runs, load_curve, load_runs
@@ -22,6 +22,7 @@ __all__ = [
     "Status",
     "Tracker",
     "Value",
+    "check_answers",
     "find_runs",
     "load_curve",
     "load_runs",

@@ -5,13 +5,14 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaopt.errors import MissingPackageError
+from metaopt.errors import MetaoptError, MissingPackageError
 from metaopt.tracking.locks import locked
+from metaopt.tracking.redact import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,12 +54,30 @@ def connect(tracking_uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri)
 
 
-@contextmanager
-def without_retries() -> Iterator[None]:
+def check_answers(tracking_uri: str) -> None:
+    """Raise MetaoptError, with the reason, unless the store answers within about three seconds."""
+    with silent(), without_retries(), _variable("MLFLOW_HTTP_REQUEST_TIMEOUT", "3"):
+        try:
+            connect(tracking_uri).search_experiments(max_results=1)
+        except MissingPackageError:
+            raise
+        except Exception as error:  # of requests, SQLAlchemy and MLflow
+            uri, why = redacted(tracking_uri), redacted(str(error))
+            raise MetaoptError(
+                f"The tracking store {uri} does not answer, but `tracking.required` is set: start it, or unset that. "
+                f"It says: {why}"
+            ) from error
+
+
+def without_retries() -> AbstractContextManager[None]:
     """MLflow's own retries would do a thing twice of which the store has lost the first answer only."""
-    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    return _variable("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
     before = os.environ.get(name)
-    os.environ[name] = "0"
+    os.environ[name] = value
     try:
         yield
     finally:

@@ -35,6 +35,8 @@ class Resources:
     """SHA-256, in hex, over the images that are trained on, those of the comparison, and the features."""
     spread: float
     """Mean over pixels of the standard deviation over images, of images in [-1, 1]; > 0."""
+    n_left_out: int
+    """Files that could not be used, and may be left out."""
 
 
 def resources(task: Task, device: str = "cpu") -> Resources:
@@ -87,7 +89,14 @@ def _load(
         raise DataError(f"{dataset.name}: images must differ, but all {len(dataset):,} are the same.")
     parts = [dataset.identity, clean.identity, extractor.version]
     identity = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    return Resources(dataset=dataset, real=real, extractor=extractor, identity=identity, spread=found)
+    return Resources(
+        dataset=dataset,
+        real=real,
+        extractor=extractor,
+        identity=identity,
+        spread=found,
+        n_left_out=clean.n_left_out,
+    )
 
 
 @lru_cache(maxsize=8)

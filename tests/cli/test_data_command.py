@@ -58,6 +58,17 @@ def test_own_files_are_counted(tmp_path: Path) -> None:
     assert "images must have 8 to 64 pixels a side, but have 80; give a size" in refused.stderr
 
 
+def test_what_was_left_out_is_counted(tmp_path: Path) -> None:
+    for name in "ab":
+        Image.fromarray(np.random.default_rng(ord(name)).integers(0, 256, (8, 8), dtype=np.uint8)).save(
+            tmp_path / f"{name}.png"
+        )
+    (tmp_path / "c.png").write_bytes(b"")
+    shown = invoke("data", f"readable:{tmp_path}")
+    assert shown.returncode == 0, shown.stderr
+    assert "images       2" in shown.stdout and "left out     1 files that cannot be used" in shown.stdout
+
+
 def test_a_set_that_is_not_there_shows_its_card_and_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

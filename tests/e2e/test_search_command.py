@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from commands import invoke, search_without_ray
 from metaopt.analysis.leaderboard import leaderboard
 from metaopt.analysis.runs import study_runs
 from PIL import Image
 from search_checks import check_whole
+from sqlalchemy import create_engine, text
 from studies import metaopt, read_csv, tiny_study, write_study
 
 from metaopt.schedules import load_schedule
@@ -274,3 +276,22 @@ def test_two_workers_do_all_trials_as_no_more_than_two_tune_trials(diverging: Pa
     shares = Counter(job.rpartition("-")[0] for job in jobs)  # a job's name is that of its Tune trial and a number
     assert 1 <= len(shares) <= N_WORKERS  # one, where the other process is slow to start
     assert sum(shares.values()) >= N_DIVERGING - 1  # the reference is no job of its own
+
+
+def test_images_that_were_left_out_are_counted_in_mlflow(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for i in range(60):
+        Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    for name in ("cut.png", "text.jpg"):
+        (tmp_path / name).write_text("no image")
+    common = {"size": 8, "budget": 6, "n_samples": 50, "batch": 16}
+    tasks = [{"data": f"{source}:{tmp_path}"} | common for source in ("folder", "readable")]
+    refused, done = (
+        search_without_ray(write_study(tmp_path, tiny_study(tasks=[task])), "--out", tmp_path / "out") for task in tasks
+    )
+    assert refused.returncode == 2
+    assert f"leave them out by 'readable:{tmp_path}'" in refused.stderr and not (tmp_path / "mlflow.db").exists()
+    assert done.returncode == 0, done.stdout + done.stderr
+    with create_engine(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}").connect() as store:
+        (counted,) = store.execute(text("select value from params where key = 'left_out_images'")).scalars()
+    assert counted == "2"

@@ -26,6 +26,14 @@ def make_pair(**shape):
     d.register_forward_pre_hook(fail)
     return g, d
 """
+FEWER = NETWORKS.replace(
+    '    if os.path.exists("BROKEN"):\n',
+    """    if os.path.exists("LEFT") and (left := open("LEFT").read()):
+        with open("LEFT", "w") as file:
+            file.write(left[1:])
+""",
+)
+"""Fails once for each character in a file."""
 N_TRIALS = 12
 
 
@@ -57,6 +65,25 @@ def test_the_traceback_of_ones_own_code_is_what_is_said(tmp_path: Path) -> None:
     for reason in [*told, *(row.verdict.reason for row in errors if row.verdict)]:
         assert f'File "{tmp_path / "failing.py"}", line 7, in fail' in reason
         assert reason.rstrip().endswith("KeyError: 'who has taken my key?'")
+
+
+def test_what_raises_twice_and_then_works_is_no_error_where_it_may_be_retried(tmp_path: Path) -> None:
+    out, left, log = tmp_path / "out", tmp_path / "left", tmp_path / "log"
+    (tmp_path / "failing.py").write_text(FEWER.replace("LEFT", str(left)))
+    tasks = [{"data": "digits", "budget": 60, "n_samples": 100, "network": "failing:make_pair"}]
+    search = {"trials": N_TRIALS, "seed": 1, "sampler": "random", "workers": 1, "retries": 2}
+    study = write_study(tmp_path, tiny_study(tasks=tasks, search=search))
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1] / "gan")])
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--allow-import"]
+    environment = os.environ | {"PYTHONPATH": paths}
+    with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process:
+        wait_until(process, log.read_text, lambda: n_ended(out, status="finished") > 0)
+        left.write_text("xx")
+        assert process.wait(600) == 0, log.read_text()
+    assert left.read_text() == "", "it was over before anything failed"
+    assert log.read_text().count("is run again: KeyError: 'who has taken my key?'") == 2
+    rows = check_whole(out, "tiny", N_TRIALS, n_points=21)
+    assert {row.verdict.status for row in rows if row.verdict} == {"finished"}
 
 
 def test_a_reference_that_raises_ends_the_search_with_it(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+from commands import search_without_ray
 from mlflow_server import Server
 from search_checks import check_whole, n_ended, wait_until
 from studies import metaopt, tiny_study, write_study
+from tcp_proxy import Proxy
 
 N_TRIALS = 30
 DOWN_S = 60.0
@@ -63,6 +65,31 @@ def test_a_server_that_is_killed_and_never_comes_back_stops_no_training(tmp_path
     assert "did not answer. Deliver them with:" in log.read_text().replace("\n", " ")
     server.start()
     assert metaopt("sync", "--study", out, env=environment).returncode == 0
+    server.kill()
+    (out / "mlflow.db").symlink_to(store / "mlflow.db")
+    check_whole(out, "tiny", n_trials, n_points=21)
+
+
+def test_a_search_that_requires_its_server_does_not_begin_without_it(tmp_path: Path) -> None:
+    store, n_trials = tmp_path / "store", 2
+    server, out = _server(store), tmp_path / "out"
+    study, network = _study(tmp_path, 60, n_trials), Proxy(server.port)
+
+    def search() -> subprocess.CompletedProcess[str]:
+        uri = f"http://127.0.0.1:{network.port}"
+        arguments = (study, "--out", out, "--set", "tracking.required=true")
+        return search_without_ray(*arguments, env={"MLFLOW_TRACKING_URI": uri})
+
+    for mode in ("pass", "hang", "unavailable"):
+        network.mode = mode
+        refused = search()
+        assert refused.returncode == 1, refused.stdout + refused.stderr
+        assert "does not answer, but `tracking.required` is set" in refused.stderr
+        assert not out.exists()
+    network.mode = "pass"
+    server.start()
+    done = search()
+    assert done.returncode == 0, done.stdout + done.stderr
     server.kill()
     (out / "mlflow.db").symlink_to(store / "mlflow.db")
     check_whole(out, "tiny", n_trials, n_points=21)

@@ -107,7 +107,8 @@ def test_batches_reach_every_image_and_leave_the_global_state() -> None:
     [
         (
             "digit",
-            r"no data set 'digit'; did you mean 'digits'\? Known: digits, .*, npz:FILE, npy:FILE, folder:DIR, hf:NAME",
+            r"no data set 'digit'; did you mean 'digits'\? Known: digits, .*, npz:FILE, npy:FILE, folder:DIR, "
+            "readable:DIR, hf:NAME",
         ),
         ("mnist5", "did you mean 'mnist5k'"),
         ("", "no data set ''"),

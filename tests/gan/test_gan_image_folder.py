@@ -1,6 +1,7 @@
 """Folders of images: what is read and how, and a message for each file that cannot be."""
 
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -181,7 +182,7 @@ def test_truncated_images_are_named(tmp_path: Path, suffix: str) -> None:
         (tmp_path / f"cut.{suffix}").write_bytes(whole[: int(len(whole) * share)])
         message = _refusal(tmp_path)
         assert f"but 1 of 2 are not: cut.{suffix} (" in message
-        assert message.endswith(").") and "()" not in message
+        assert message.endswith(f"). Mend them, or leave them out by 'readable:{tmp_path}'.") and "()" not in message
 
 
 def test_each_kind_of_broken_file_is_named_with_its_reason(tmp_path: Path) -> None:
@@ -209,7 +210,27 @@ def test_five_broken_files_are_named_and_the_rest_counted(tmp_path: Path) -> Non
     _save(tmp_path / "good.png")
     message = _refusal(tmp_path)
     assert "but 8 of 9 are not: 0.png (0 bytes), 1.png" in message
-    assert message.endswith("4.png (0 bytes), and 3 more.")
+    assert "4.png (0 bytes), and 3 more. Mend them" in message
+
+
+def test_readable_ones_alone_are_those_of_a_folder_without_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        _save(tmp_path / "sound" / f"{number % 2}" / f"{number}.png", _pixels(seed=number))
+    shutil.copytree(tmp_path / "sound", tmp_path / "mixed")
+    (tmp_path / "mixed" / "0" / "1.png").write_bytes(b"")
+    (tmp_path / "mixed" / "1" / "link.png").symlink_to(tmp_path / "nowhere")
+    sound = load_dataset(f"folder:{tmp_path / 'sound'}", size=8)
+    mixed = load_dataset(f"readable:{tmp_path / 'mixed'}", size=8)
+    assert (mixed.identity, mixed.n_left_out, sound.n_left_out) == (sound.identity, 2, 0)
+    assert "2 of 6 images are left out: 0/1.png (0 bytes), 1/link.png (not a regular file)" in caplog.text
+
+
+def test_readable_needs_one_that_is(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"but 1 of 1 are not: a.png \(0 bytes\)\.$"):
+        load_dataset(f"readable:{tmp_path}", size=8)
 
 
 def _png(width: int, height: int, *, bit_depth: int, colour: int, rows: bytes) -> bytes:

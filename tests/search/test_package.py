@@ -14,7 +14,7 @@ from clusters import remove_links
 from PIL import Image
 from studies import tiny_initialisation, tiny_study, write_study
 
-from metaopt.errors import ConfigError
+from metaopt.errors import ConfigError, StorageError
 from metaopt.gan import load_dataset
 from metaopt.schedules import ScheduleArtifact, save_schedule
 from metaopt.search import package as package_module
@@ -73,6 +73,17 @@ def test_data_under_a_relative_path_are_found_where_the_study_says(here: Path) -
     assert (first.name, second.name) == ("mine", "faces")
     for task, own in ((first, "npz:mine.npz"), (second, "folder:faces")):
         assert load_dataset(task.data, size=8).content_hash == load_dataset(own, size=8).content_hash
+
+
+def test_what_cannot_be_read_is_left_out_of_the_package_too(here: Path) -> None:
+    (here / "faces" / "empty.png").write_bytes(b"")
+    (here / "faces" / "link.png").symlink_to(here / "nowhere")
+    package = packed(here, tasks=[{"data": "readable:faces", "size": 8, "budget": 6}])
+    (task,) = study_in(package).tasks
+    assert load_dataset(task.data, size=8).content_hash == load_dataset("readable:faces", size=8).content_hash
+    (here / "faces" / "empty.png").unlink()
+    with pytest.raises(StorageError, match=r"link\.png could not be packed"):
+        packed(here, tasks=[{"data": "folder:faces", "size": 8, "budget": 6}])
 
 
 def test_more_trials_are_the_same_study_and_other_data_another_one(here: Path) -> None:

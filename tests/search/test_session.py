@@ -77,6 +77,39 @@ def test_broken_candidate_is_a_value_and_the_search_goes_on(tmp_path: Path) -> N
     assert rows[1].verdict and rows[1].verdict.reason == "Traceback: a bug"
 
 
+def test_what_may_be_retried_is_an_error_only_then(tmp_path: Path) -> None:
+    session = opened(tmp_path, retries=2)
+    reference = session.next_job("r")
+    assert reference is not None
+    session.on_end("r", error="a bug")
+    assert session.next_job("r2") == reference
+    work(session, "r2", reference)
+    candidate = session.next_job("c")
+    assert candidate is not None
+    for life, next_life in (("c", "c2"), ("c2", "c3")):
+        session.on_end(life, error="a bug")
+        assert session.rows()[candidate.number].verdict is None
+        assert session.next_job(next_life) == candidate
+    session.on_end("c3", error="the last one")
+    verdict = session.rows()[candidate.number].verdict
+    assert verdict and (verdict.status, verdict.reason) == ("error", "the last one")
+    assert session.n_running == 0
+
+
+def test_retries_are_of_errors_and_not_of_deaths(tmp_path: Path) -> None:
+    session = opened(tmp_path, retries=5)
+    reference = session.next_job("r")
+    assert reference is not None
+    work(session, "r", reference)
+    candidate = session.next_job("c")
+    assert candidate is not None
+    session.on_death("c", "killed")
+    assert session.next_job("c2") == candidate
+    session.on_death("c2", "killed again")
+    verdict = session.rows()[candidate.number].verdict
+    assert verdict and verdict.status == "error"
+
+
 def test_broken_reference_ends_the_search_with_its_reason(tmp_path: Path) -> None:
     session = opened(tmp_path)
     assert session.next_job("r") is not None

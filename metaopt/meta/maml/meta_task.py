@@ -116,13 +116,14 @@ class MetaGroups:
     test: Sequence[Group]
     identity: str
     """SHA-256, in hex, of all images."""
+    left_out: Mapping[str, int]
+    """Data set -> number of files in it that could not be used, and may be left out."""
 
 
 def meta_groups(task: MetaTask) -> MetaGroups:
     """Load them, once per process; DataError unless each has images enough, and those of one part are in no other."""
-    train, validation, test = (
-        _loaded(specs, task.spec.size, task.spec.channels) for specs in (task.train, task.validation, task.test)
-    )
+    loaded = [_loaded(specs, task.spec.size, task.spec.channels) for specs in (task.train, task.validation, task.test)]
+    train, validation, test = (groups for groups, _ in loaded)
     find_features(task.features)
     check_groups(train, task.episode(1))
     _check_unseen([*train, *validation], test)
@@ -135,7 +136,8 @@ def meta_groups(task: MetaTask) -> MetaGroups:
                 f"{_FEWEST_REAL} to compare with, but has {len(group.x)}."
             )
     identity = identity_of([*train, *validation, *test])
-    return MetaGroups(train=train, validation=validation, test=test, identity=identity)
+    left_out = {data: n for _, found in loaded for data, n in found.items()}
+    return MetaGroups(train=train, validation=validation, test=test, identity=identity, left_out=left_out)
 
 
 def _check_unseen(seen: Sequence[Group], unseen: Sequence[Group]) -> None:
@@ -150,12 +152,15 @@ def _check_unseen(seen: Sequence[Group], unseen: Sequence[Group]) -> None:
 
 
 @lru_cache(maxsize=8)
-def _loaded(specs: tuple[GroupSpec, ...], size: int, channels: int) -> list[Group]:
-    return [
-        group
-        for spec in specs
-        for group in groups_of(load_dataset(spec.data, size=size), spec.classes, channels=channels)
-    ]
+def _loaded(specs: tuple[GroupSpec, ...], size: int, channels: int) -> tuple[list[Group], dict[str, int]]:
+    """Groups, and data set -> number of files that were left out."""
+    groups: list[Group] = []
+    left_out: dict[str, int] = {}
+    for spec in specs:
+        dataset = load_dataset(spec.data, size=size)
+        groups += groups_of(dataset, spec.classes, channels=channels)
+        left_out[spec.data] = dataset.n_left_out
+    return groups, left_out
 
 
 def heads_only(task: MetaTask) -> Mapping[Any, frozenset[str]]:
