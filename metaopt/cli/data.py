@@ -16,7 +16,8 @@ def data(
     spec: Annotated[
         str | None,
         typer.Argument(
-            help="A name in the table, npz:FILE, npy:FILE, folder:DIR or hf:NAME. [default: show the table]",
+            help="A name in the table, npz:FILE, npy:FILE, folder:DIR, readable:DIR or hf:NAME. "
+            "[default: show the table]",
             show_default=False,
         ),
     ] = None,
@@ -101,7 +102,7 @@ def _content_lines(dataset: "Dataset") -> list[tuple[str, str]]:
         lines.append(("classes", f"{dataset.n_classes}, of {each} images each"))
     where = "mapped from the file" if dataset.mapped else f"{dataset.x.nbytes / 2**20:.1f} MiB"
     if dataset.n_left_out:
-        lines.append(("left out", f"{dataset.n_left_out:,} files that cannot be used"))
+        lines.append(("left out", f"{dataset.n_left_out:,} files that are no images"))
     return [*lines, ("memory", where), ("content hash", dataset.content_hash)]
 
 

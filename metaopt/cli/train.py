@@ -16,7 +16,8 @@ _GRID_IMAGES = 64
 
 def train(
     task: Annotated[
-        str, typer.Option(help="A name that `metaopt data` lists, npz:FILE, npy:FILE, folder:DIR, hf:NAME.")
+        str,
+        typer.Option(help="A name that `metaopt data` lists, npz:FILE, npy:FILE, folder:DIR, readable:DIR, hf:NAME."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for records, samples and checkpoint.")],
     schedule: Annotated[str, typer.Option(help="A schedule.json, or a name: `learned`, `ttur`, ...")] = "dcgan",

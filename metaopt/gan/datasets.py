@@ -18,7 +18,16 @@ from metaopt.gan.images import RawImages, check_size, content_hash, fitted
 from metaopt.gan.npy import load_npy
 from metaopt.gan.npz import load_npz
 
-__all__ = ["DATASETS", "FILE_SOURCES", "Dataset", "absolute_spec", "check_spec", "file_source", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "FILE_SOURCES",
+    "Dataset",
+    "absolute_spec",
+    "check_spec",
+    "file_source",
+    "load_dataset",
+    "same_files",
+]
 
 FILE_SOURCES: Mapping[str, Callable[[Path, int | None], RawImages]] = {
     "npz": lambda path, _size: load_npz(path),
@@ -48,7 +57,7 @@ class Dataset:
     y_on_device: Tensor | None = None
     """Copy of `y` on the device of the last `to`; None before, or where there are no classes."""
     n_left_out: int = 0
-    """Files that could not be used, and may be left out."""
+    """Files that were left out, as they are no images."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -120,6 +129,11 @@ def check_spec(spec: str) -> None:
     """DataError unless `spec` is a key of `DATASETS` or has the form of a file's; nothing is read."""
     if spec not in DATASETS:
         file_source(spec)
+
+
+def same_files(spec: str) -> str:
+    """What all specs of the same files have in common: ``readable:DIR`` is a part of ``folder:DIR``."""
+    return f"folder:{spec.removeprefix('readable:')}" if spec.startswith("readable:") else spec
 
 
 def absolute_spec(spec: str) -> str:

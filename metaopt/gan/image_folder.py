@@ -35,43 +35,43 @@ def load_folder(path: Path, size: int | None, *, skip: bool = False) -> RawImage
     Args:
         path: the folder.
         size: pixels along one side of the result, in [8, 64]; None: 32.
-        skip: leave out the files that cannot be used, and name them in a warning; DataError only where all are such.
+        skip: leave out the files that are no such images, which a warning names; DataError where all are, or where one
+            cannot be read now, as later it might. A class keeps its number though all of it be left out.
     """
     names = image_files(path)
     files = [path / name for name in names]
-    x, broken = _read(files, DEFAULT_SIZE if size is None else size, where=path)
-    if broken and not skip:
-        raise DataError(f"{_refusal(broken, len(files), path)} Mend them, or leave them out by 'readable:{path}'.")
+    x, broken = _read(files, DEFAULT_SIZE if size is None else size, where=path, skip=skip)
+    y = _classes(names)
     if broken:
-        if len(broken) == len(files):
-            raise DataError(_refusal(broken, len(files), path))
         _log.warning("%s: %d of %d images are left out: %s", path, len(broken), len(files), _named(broken))
-        names = [name for position, name in enumerate(names) if position not in broken]
-    return RawImages(x=gray_if_all_are(x), y=_classes(names), where=str(path), n_left_out=len(broken))
+        y = None if y is None else y[[position for position in range(len(files)) if position not in broken]]
+    return RawImages(x=gray_if_all_are(x), y=y, where=str(path), n_left_out=len(broken))
 
 
 def read_images(files: list[Path], size: int, *, where: Path) -> Tensor:
     """Image files as uint8 (N, 3, size, size); DataError names the first five that cannot be used, and why."""
-    x, broken = _read(files, size, where=where)
-    if broken:
-        raise DataError(_refusal(broken, len(files), where))
-    return x
+    return _read(files, size, where=where, skip=False)[0]
 
 
-def _read(files: list[Path], size: int, *, where: Path) -> tuple[Tensor, dict[int, str]]:
-    """The images that can be used, in order, and of the others: position -> name and reason."""
+def _read(files: list[Path], size: int, *, where: Path, skip: bool) -> tuple[Tensor, dict[int, str]]:
+    """The images, in order, and of those that may be left out: position -> name and reason."""
     x = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
     broken: dict[int, str] = {}
+    refused: dict[int, str] = {}
     for position, file in enumerate(watched(files, total=len(files), what=f"reading images in {where}")):
+        name = printable(str(file.relative_to(where)))
         try:
-            x[position - len(broken)] = decoded(_content(file), size)
+            x[position - len(broken) - len(refused)] = decoded(_content(file), size)
         except DataError as error:
-            broken[position] = f"{printable(str(file.relative_to(where)))} ({error})"
+            (broken if skip else refused)[position] = f"{name} ({error})"
+        except OSError as error:
+            refused[position] = f"{name} (cannot be read: {error.strerror})"
+    refused = refused or (broken if len(broken) == len(files) else {})
+    if refused:
+        said = f"every image must be readable, but {len(refused)} of {len(files)} are not: {_named(refused)}"
+        hint = "" if skip else f" Mend them, or leave out those that are no images by 'readable:{where}'."
+        raise DataError(f"{where}: {said}.{hint}")
     return x[: len(files) - len(broken)], broken
-
-
-def _refusal(broken: dict[int, str], n_files: int, where: Path) -> str:
-    return f"{where}: every image must be readable, but {len(broken)} of {n_files} are not: {_named(broken)}."
 
 
 def _named(broken: dict[int, str]) -> str:
@@ -148,8 +148,6 @@ def _content(file: Path) -> bytes:
         content = file.read_bytes()
     except FileNotFoundError as error:
         raise DataError("not a regular file") from error  # a link to nowhere
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}") from error
     if not content:
         raise DataError("0 bytes")
     return content

@@ -29,7 +29,7 @@ class RawImages:
     mapped: bool = False
     """Whether `x` is a memory map of a file."""
     n_left_out: int = 0
-    """Files that could not be used, where they may be left out."""
+    """Files that were left out, as they are no images."""
 
 
 def to_unit(images: Tensor) -> Tensor:

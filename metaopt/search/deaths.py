@@ -5,7 +5,8 @@ import re
 _MEMORY = re.compile(
     r"OutOfMemoryError|\bMemoryError|out of memory|can't allocate memory|bad_alloc|running low on memory"
 )
-_NODE = re.compile(r"because its node has died|NodeDiedError|actor's node was terminated|actor \w+ is unavailable")
+_NODE = re.compile(r"because its node has died|NodeDiedError|actor's node was terminated")
+_SILENT = re.compile(r"The actor \w+ is unavailable")
 _KILLED = "its process was killed, as the kernel does where memory runs out"
 
 
@@ -15,12 +16,13 @@ def ran_out_of_memory(error: str) -> bool:
 
 
 def lost_its_node(error: str) -> bool:
-    """Whether a worker is gone because its node is, which says nothing of what it was doing.
-
-    Until Ray holds the node for dead, which takes seconds where its power fails, the worker is "unavailable"; of one
-    that died on a node that lives Ray knows the end.
-    """
+    """Whether a worker is gone because its node is, which says nothing of what it was doing."""
     return _NODE.search(error) is not None
+
+
+def is_silent(error: str) -> bool:
+    """Whether a worker does not answer, and Ray does not know why: its node has lost its power, or answers late."""
+    return _SILENT.search(error) is not None
 
 
 def explained(error: str) -> str:
@@ -34,6 +36,8 @@ def explained(error: str) -> str:
 def in_a_line(error: str) -> str:
     """What is said of an error while the search goes on."""
     if lost_its_node(error):
-        return "its node has gone, or does not answer"
+        return "its node has gone"
+    if is_silent(error):
+        return "its worker does not answer"
     lines = [line.strip() for line in explained(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else "its process ended"

@@ -55,17 +55,16 @@ def tracking_uri(own: str | None, folder: Path) -> str:
             f"{folder} has begun with the MLFLOW_TRACKING_URI {redacted(begun)}, not {redacted(given)}: unset it, "
             f"or, if the same store has moved, remove {folder / _TRACKED}."
         )
-    return given or begun or own_store(folder)
+    return given or begun or _own_store(folder)
 
 
-def own_store(folder: Path) -> str:
-    """URI of the SQLite file in the folder."""
+def _own_store(folder: Path) -> str:
     return f"sqlite:///{(folder / 'mlflow.db').absolute()}"
 
 
 def remember_tracking(folder: Path, uri: str) -> None:
     """Keep the store that a study has begun with, where it is not the folder's own: the environment may forget it."""
-    if uri != own_store(folder) and not _begun_with(folder):
+    if uri != _own_store(folder) and not _begun_with(folder):
         descriptor = os.open(folder / _TRACKED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it may hold a password
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(uri + "\n")

@@ -23,7 +23,7 @@ class GroupsSpec(Spec):
     """A data set that few-shot tasks are drawn from."""
 
     data: str
-    """A name that `metaopt data` lists, `npz:FILE`, `npy:FILE`, `folder:DIR` or `hf:NAME`."""
+    """A name that `metaopt data` lists, `npz:FILE`, `npy:FILE`, `folder:DIR`, `readable:DIR` or `hf:NAME`."""
     classes: list[int] | Annotated[str, Field(pattern=r"^(all|\d+-\d+)$")] | None = None
     """Each is a group of its own: a list, a range as in `0-39`, or `all`. The whole set is one group if left out."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metaopt.errors import ConfigError
+from metaopt.gan.datasets import same_files
 from metaopt.search import yaml_file
 from metaopt.search.study_spec import NAME
 from metaopt.search.yaml_file import Document
@@ -34,7 +35,7 @@ def left_out(
     own = validation.get("tasks") or [] if isinstance(validation, dict) else []
     if not isinstance(tasks, list) or not isinstance(own, list):
         return document, dict(where)  # refused for what it is
-    moved = [i for i, task in enumerate(tasks) if _data_of(task) == data]
+    moved = [i for i, task in enumerate(tasks) if _is_of(_data_of(task), data)]
     stays = [i for i in range(len(tasks)) if i not in moved]
     if not moved or not stays:
         known = ", ".join(dict.fromkeys(str(_data_of(task)) for task in tasks))
@@ -44,7 +45,7 @@ def left_out(
         raise ConfigError(f"{name}: `validation` must be there for --leave-out, with its `seeds`, but it is missing.")
     for i in stays:
         corruption = tasks[i].get("corruption") if isinstance(tasks[i], dict) else None
-        if isinstance(corruption, dict) and corruption.get("foreign_data") == data:
+        if isinstance(corruption, dict) and _is_of(corruption.get("foreign_data"), data):
             raise ConfigError(f"{name}: no task that stays may have `foreign_data` of {data!r}, which is left out.")
     changed = content | {
         **_named(content.get("name"), data),
@@ -69,6 +70,10 @@ def _named(name: Any, data: str) -> dict[str, Any]:
 
 def _data_of(task: Any) -> Any:
     return task.get("data") if isinstance(task, dict) else None
+
+
+def _is_of(spec: Any, data: str) -> bool:
+    return isinstance(spec, str) and same_files(spec) == same_files(data)
 
 
 def _gone(path: yaml_file.Path, new: Mapping[int, yaml_file.Path]) -> yaml_file.Path:

@@ -6,7 +6,6 @@ the study names, and nothing beside it.
 
 import importlib.util
 import json
-import os
 import shutil
 import site
 import sys
@@ -115,7 +114,7 @@ class _Packing:
         if source in ("folder", "readable"):
             files = {name: path / name for name in image_files(path)}
         if source == "readable":
-            files = {name: file for name, file in files.items() if file.is_file() and os.access(file, os.R_OK)}
+            files = {name: file for name, file in files.items() if file.is_file()}  # a link to nowhere is not sent
         _check_size(files.values())  # before all of it is read
         name = f"{digest_of(files)}-{path.absolute().name}"
         for below, file in files.items():

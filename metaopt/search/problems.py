@@ -1,6 +1,7 @@
 """What a candidate is tried on: a GAN to train, or a start to learn."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from metaopt.gan import Task
@@ -14,16 +15,23 @@ Problem = Task | MetaTask
 AnyRecord = Record | MetaRecord
 
 
-def identity(problem: Problem) -> str:
-    """SHA-256, in hex, over the images; DataError if they cannot be used."""
-    return meta_groups(problem).identity if isinstance(problem, MetaTask) else resources(problem).identity
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """What is known of a problem's images once they were looked at."""
+
+    identity: str
+    """SHA-256, in hex, over all of them."""
+    n_left_out: Mapping[str, int]
+    """Data set -> number of its files that were left out, as they are no images."""
 
 
-def left_out(problem: Problem) -> Mapping[str, int]:
-    """Data set -> number of files in it that cannot be used, and may be left out."""
+def images(problem: Problem) -> Images:
+    """Load them, once per process; DataError if they cannot be used."""
     if isinstance(problem, MetaTask):
-        return meta_groups(problem).left_out
-    return {problem.data: resources(problem).n_left_out}
+        groups = meta_groups(problem)
+        return Images(identity=groups.identity, n_left_out=groups.n_left_out)
+    found = resources(problem)
+    return Images(identity=found.identity, n_left_out={problem.data: found.n_left_out})
 
 
 def begun(problem: Problem, family: str, params: Mapping[str, Any], seed: int, device: str) -> Training | MetaRun:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaopt.errors import StorageError
-from metaopt.search.folder import MANIFEST, claim, locked, manifest_of, own_store, remember_tracking, tracking_uri
+from metaopt.search.folder import MANIFEST, claim, locked, manifest_of, read_manifest, remember_tracking, tracking_uri
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.optuna_space import Proposals
-from metaopt.search.problems import identity, left_out
+from metaopt.search.problems import images
 from metaopt.search.session import Session
 from metaopt.search.study import Study
 from metaopt.tracking import Status, Tracker, check_answers, open_tracker
@@ -42,14 +42,14 @@ def opened(study: AnyStudy, folder: Path, *, resume: bool) -> Iterator[Search]:
 
     Raises:
         ConfigError: the data cannot be used, or the folder is another study's, or in use.
-        MetaoptError: the tracking store does not answer, and is required.
+        MetaoptError: the tracking store does not answer, and is required for a study that begins.
         StorageError: the disk is full or not writable; what was finished is kept.
     """
-    identities = [identity(task) for task in study.tasks]
-    for task in study.validation if isinstance(study, Study) else ():
-        identity(task)
+    seen = [images(task) for task in study.tasks]
+    identities = [one.identity for one in seen]
+    seen += [images(task) for task in study.validation] if isinstance(study, Study) else []
     uri = tracking_uri(study.spec.tracking.uri, folder)
-    if study.spec.tracking.required and uri != own_store(folder):
+    if study.spec.tracking.required and read_manifest(folder) is None:
         check_answers(uri)
     claim(folder, manifest_of(study, identities), resume=resume)
     with _disk_errors(folder), locked(folder):
@@ -57,11 +57,14 @@ def opened(study: AnyStudy, folder: Path, *, resume: bool) -> Iterator[Search]:
         tracker = open_tracker(uri, study.name, folder / "spool")
         status: Status = "FAILED"
         try:
-            n_left_out = sum({data: n for task in study.tasks for data, n in left_out(task).items()}.values())
-            params = {"family": study.family.name, "reference": study.reference.schedule.name}
+            n_left_out = sum({data: n for one in seen for data, n in one.n_left_out.items()}.values())
             tracker.start_study(
-                params=params | ({"left_out_images": n_left_out} if n_left_out else {}),
-                tags={"metaopt.study": study.name, "metaopt.study_key": study.key},
+                params={"family": study.family.name, "reference": study.reference.schedule.name},
+                tags={
+                    "metaopt.study": study.name,
+                    "metaopt.study_key": study.key,
+                    "metaopt.left_out_images": str(n_left_out),
+                },
             )
             session = Session(study, folder, identities, Proposals(folder, study), tracker)
             yield Search(study=study, folder=folder, tracking_uri=uri, tracker=tracker, session=session)

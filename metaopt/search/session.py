@@ -14,7 +14,7 @@ from pathlib import Path
 from metaopt.errors import MetaoptError, StorageError
 from metaopt.meta.maml import Initialisation
 from metaopt.search.budget import Budget
-from metaopt.search.deaths import explained, in_a_line, lost_its_node, ran_out_of_memory
+from metaopt.search.deaths import explained, in_a_line, is_silent, lost_its_node, ran_out_of_memory
 from metaopt.search.export import front_of
 from metaopt.search.initialisation_study import AnyStudy
 from metaopt.search.jobs import Job, Slice
@@ -30,6 +30,9 @@ from metaopt.search.trial_runs import TrialRuns
 from metaopt.tracking import Tracker
 
 log = logging.getLogger(__name__)
+
+_SILENCES = 10
+"""Times that the worker of a job may not answer: its node is lost, but a death of which Ray hears late looks alike."""
 
 
 class Session:
@@ -65,6 +68,7 @@ class Session:
         self._running: dict[str, Running] = {}
         self._again: list[Job] = []
         self._deaths: Counter[tuple[int, int, int]] = Counter()
+        self._silences: Counter[tuple[int, int, int]] = Counter()
         self._failures: Counter[tuple[int, int, int]] = Counter()
         self._unscored: list[Ended] = []
         self.takes = ""
@@ -196,6 +200,7 @@ class Session:
         if error is not None and job.kind != "wait":
             self._failures[_place(job)] += 1
             if self._failures[_place(job)] <= self.study.spec.search.retries:
+                self._count_silence(self._running[job_id])
                 self._train_again(job_id, job, error)
                 return
         self._end(job_id, error)
@@ -240,7 +245,8 @@ class Session:
     def on_death(self, job_id: str, reason: str) -> None:
         """The worker of a job died: maybe not the schedule's fault, so it is handed out once more.
 
-        One whose node has gone is handed out as often as that happens; one that found no memory, with a larger share.
+        One whose node has gone is handed out as often as that happens, one whose worker did not answer, ten times,
+        and one that found no memory, with a larger share.
         """
         if self._running[job_id].job.kind == "wait":
             del self._running[job_id]
@@ -256,8 +262,9 @@ class Session:
                 return
             job = replace(job, larger=True)
         else:
-            self._deaths[_place(job)] += not lost_its_node(reason)
-            if self._deaths[_place(job)] > 1:
+            self._silences[_place(job)] += is_silent(reason)
+            self._deaths[_place(job)] += not (is_silent(reason) or lost_its_node(reason))
+            if self._deaths[_place(job)] > 1 or self._silences[_place(job)] > _SILENCES:
                 self._end(job_id, explained(reason))
                 return
         self._train_again(job_id, job, reason)
@@ -271,7 +278,7 @@ class Session:
         return silent_s
 
     def _train_again(self, job_id: str, job: Job, reason: str) -> None:
-        self._count_silence(self._running.pop(job_id))
+        del self._running[job_id]
         self._again.append(job)
         what = f"trial {job.number}" if job.kind != "reference" else "a reference training"
         log.warning("%s is run again: %s", what, in_a_line(reason))

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from metaopt.errors import ConfigError
 from metaopt.gan import Corruption, Task, task_from_spec
+from metaopt.gan.datasets import same_files
 from metaopt.meta import Objective
 from metaopt.schedules import Family, NamedSchedule, as_point_of, find_family, find_schedule
 from metaopt.search import yaml_file
@@ -223,7 +224,7 @@ def _validation(spec: StudySpec, tasks: Sequence[Task], at: Callable[..., str]) 
             raise ConfigError(
                 f"{at('validation', 'tasks', i)}: names of tasks must differ, but `{task.name}` is there twice."
             )
-        if task.data in [other.data for other in tasks]:
+        if same_files(task.data) in [same_files(other.data) for other in tasks]:
             raise ConfigError(
                 f"{at('validation', 'tasks', i)}: data sets of `validation` must be apart from those of `tasks`, "
                 f"but `{task.data}` is one of them."

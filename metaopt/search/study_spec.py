@@ -44,7 +44,7 @@ class TaskSpec(Spec):
     """One training problem. What is left out comes from the named task or the default for that data."""
 
     data: str
-    """A name that `metaopt data` lists, `npz:FILE`, `npy:FILE`, `folder:DIR` or `hf:NAME`."""
+    """A name that `metaopt data` lists, `npz:FILE`, `npy:FILE`, `folder:DIR`, `readable:DIR` or `hf:NAME`."""
     name: Annotated[str, Field(pattern=NAME)] | None = None
     """Shown in tables and metric names; from the data if left out."""
     size: int | None = None
@@ -151,8 +151,7 @@ Retries = Annotated[
     int,
     Field(
         ge=0,
-        description="How often a training whose code raises is run again before its trial is an error; one whose "
-        "process dies is run again once in any case.",
+        description="How often a training of the search whose code raises is run again before that is an error.",
     ),
 ]
 
@@ -234,7 +233,8 @@ class TrackingSpec(Spec):
     uri: str | None = None
     """MLflow tracking URI, without a password; MLFLOW_TRACKING_URI, or an SQLite file in the folder, if left out."""
     required: bool = False
-    """Do not begin where the store does not answer. Once begun, a search goes on without it, and delivers later."""
+    """Do not begin where the server or database does not answer. Once begun, a search goes on without it, also by
+    `--resume`, and delivers later."""
 
     @field_validator("uri")
     @classmethod

@@ -5,7 +5,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,9 +55,16 @@ def connect(tracking_uri: str) -> "MlflowClient":
 
 
 def check_answers(tracking_uri: str) -> None:
-    """Raise MetaoptError, with the reason, unless the store answers within about three seconds."""
-    with silent(), without_retries(), _variable("MLFLOW_HTTP_REQUEST_TIMEOUT", "3"):
+    """Raise MetaoptError, with the reason, unless a server or a database answers within the time-out, 10 s.
+
+    An SQLite file is not looked at.
+    """
+    if sqlite_path(tracking_uri) is not None:
+        return
+    with silent(), without_retries():
         try:
+            if tracking_uri.startswith(("postgresql", "mysql")):
+                _check_database(tracking_uri)
             connect(tracking_uri).search_experiments(max_results=1)
         except MissingPackageError:
             raise
@@ -69,15 +76,21 @@ def check_answers(tracking_uri: str) -> None:
             ) from error
 
 
-def without_retries() -> AbstractContextManager[None]:
-    """MLflow's own retries would do a thing twice of which the store has lost the first answer only."""
-    return _variable("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def _check_database(uri: str) -> None:
+    # MLflow itself tries ten times, for minutes
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri, connect_args={"connect_timeout": int(_DEFAULTS["MLFLOW_HTTP_REQUEST_TIMEOUT"])})
+    engine.connect().close()
+    engine.dispose()
 
 
 @contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
+def without_retries() -> Iterator[None]:
+    """MLflow's own retries would do a thing twice of which the store has lost the first answer only."""
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     before = os.environ.get(name)
-    os.environ[name] = value
+    os.environ[name] = "0"
     try:
         yield
     finally:

@@ -36,7 +36,7 @@ class Resources:
     spread: float
     """Mean over pixels of the standard deviation over images, of images in [-1, 1]; > 0."""
     n_left_out: int
-    """Files that could not be used, and may be left out."""
+    """Files that were left out of the clean images, as they are none."""
 
 
 def resources(task: Task, device: str = "cpu") -> Resources:

@@ -66,7 +66,7 @@ def test_what_was_left_out_is_counted(tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(b"")
     shown = invoke("data", f"readable:{tmp_path}")
     assert shown.returncode == 0, shown.stderr
-    assert "images       2" in shown.stdout and "left out     1 files that cannot be used" in shown.stdout
+    assert "images       2" in shown.stdout and "left out     1 files that are no images" in shown.stdout
 
 
 def test_a_set_that_is_not_there_shows_its_card_and_the_command(

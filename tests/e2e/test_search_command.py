@@ -290,8 +290,8 @@ def test_images_that_were_left_out_are_counted_in_mlflow(tmp_path: Path) -> None
         search_without_ray(write_study(tmp_path, tiny_study(tasks=[task])), "--out", tmp_path / "out") for task in tasks
     )
     assert refused.returncode == 2
-    assert f"leave them out by 'readable:{tmp_path}'" in refused.stderr and not (tmp_path / "mlflow.db").exists()
+    assert f"leave out those that are no images by 'readable:{tmp_path}'" in refused.stderr
     assert done.returncode == 0, done.stdout + done.stderr
     with create_engine(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}").connect() as store:
-        (counted,) = store.execute(text("select value from params where key = 'left_out_images'")).scalars()
+        (counted,) = store.execute(text("select value from tags where key = 'metaopt.left_out_images'")).scalars()
     assert counted == "2"

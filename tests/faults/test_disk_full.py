@@ -10,7 +10,7 @@ from search_checks import check_whole
 from studies import tiny_study, write_study
 
 from metaopt.search.folder import claim, manifest_of
-from metaopt.search.problems import identity
+from metaopt.search.problems import images
 from metaopt.search.study import load_study
 
 N_TRIALS = 8
@@ -48,7 +48,7 @@ def test_a_full_disk_under_the_spool_or_the_checkpoints_alone(tmp_path: Path, pa
     plain = tiny_study(search={"trials": N_TRIALS, "seed": 1, "sampler": "random"})
     study = write_study(tmp_path, population_study(trials=N_TRIALS, name="tiny") if population else plain)
     begun = load_study(str(study))
-    claim(out, manifest_of(begun, [identity(task) for task in begun.tasks]), resume=False)
+    claim(out, manifest_of(begun, [images(task).identity for task in begun.tasks]), resume=False)
     search = f"{sys.executable} -m metaopt.cli.main search {study} --out {out}"
     script = ONE_FOLDER.format(search=search, out=out, log=log, part=part)
     subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", script], check=True, timeout=1000)

@@ -13,6 +13,9 @@ from search_checks import check_whole, n_ended, wait_until
 from studies import metaopt, tiny_study, write_study
 from tcp_proxy import Proxy
 
+from metaopt.search.search import opened
+from metaopt.search.study import load_study
+
 N_TRIALS = 30
 DOWN_S = 60.0
 
@@ -93,6 +96,8 @@ def test_a_search_that_requires_its_server_does_not_begin_without_it(tmp_path: P
     server.kill()
     (out / "mlflow.db").symlink_to(store / "mlflow.db")
     check_whole(out, "tiny", n_trials, n_points=21)
+    with opened(load_study(str(study), ["tracking.required=true"]), out, resume=True) as begun:
+        assert begun.tracking_uri.endswith(f":{network.port}"), "what has begun goes on without it"
 
 
 def _spooled(out: Path) -> int:

@@ -58,10 +58,13 @@ class Soak:
         self.n_trials = N_TRIALS
         self.search: subprocess.Popen[bytes] | None = None
         self.most_files, self.most_bytes = 0, 0
+        self._said_before, self.was_away = 0, False
+        """Length of the log at the last start, and whether the server was away since."""
 
     def begin(self) -> None:
         """Start it, or go on with it."""
         self.on_cluster = not self.on_cluster
+        self._said_before, self.was_away = self.log.stat().st_size if self.log.exists() else 0, False
         where = self.cluster.client if self.on_cluster else dict(os.environ)
         with self.log.open("a") as said:
             environment = where | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.network.port}"}
@@ -69,7 +72,10 @@ class Soak:
             self.search = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
 
     def sync(self) -> None:
-        """As a search says that ends before all is delivered."""
+        """Deliver what the search that has just ended says it leaves, as a server that was away makes it do."""
+        if b"Deliver them with" not in self.log.read_bytes()[self._said_before :]:
+            return
+        assert self.was_away, self.log.read_text()
         sync = [sys.executable, "-m", "metaopt.cli.main", "sync", "--study", self.out]
         environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.network.port}"}
         subprocess.run(sync, env=environment, check=True, timeout=600)
@@ -144,12 +150,14 @@ class Soak:
 
     def kill_server(self) -> None:
         """For some seconds."""
+        self.was_away = True
         self.server.kill()
         time.sleep(self.draw.uniform(0, 5))
         self.server.start()
 
     def hold_database(self) -> None:
         """As a backup does."""
+        self.was_away = True
         with sqlite3.connect(self.database, timeout=300, isolation_level=None) as store:
             store.execute("BEGIN EXCLUSIVE")
             time.sleep(self.draw.uniform(0, 5))
@@ -157,6 +165,7 @@ class Soak:
 
     def break_network(self) -> None:
         """For some seconds, between the search and the server."""
+        self.was_away = True
         self.network.mode = self.draw.choice(["hang", "reset", "reset_after", "unavailable", "cut"])
         time.sleep(self.draw.uniform(0, 5))
         self.network.mode = "pass"
@@ -217,8 +226,7 @@ def _faults_until_the_end(soak: Soak) -> dict[int, TrialRow]:
                 soak.begin()
         said = soak.log.read_text()
         assert "Traceback" not in said, said
-        if "Deliver them with" in said:  # the server was away for too much of the minute that a search waits for it
-            soak.sync()
+        soak.sync()
     finally:
         soak.kill_driver()
         soak.server.kill()

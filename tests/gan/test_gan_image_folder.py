@@ -1,5 +1,6 @@
 """Folders of images: what is read and how, and a message for each file that cannot be."""
 
+import errno
 import os
 import shutil
 import struct
@@ -182,7 +183,8 @@ def test_truncated_images_are_named(tmp_path: Path, suffix: str) -> None:
         (tmp_path / f"cut.{suffix}").write_bytes(whole[: int(len(whole) * share)])
         message = _refusal(tmp_path)
         assert f"but 1 of 2 are not: cut.{suffix} (" in message
-        assert message.endswith(f"). Mend them, or leave them out by 'readable:{tmp_path}'.") and "()" not in message
+        assert message.endswith(f"). Mend them, or leave out those that are no images by 'readable:{tmp_path}'.")
+        assert "()" not in message
 
 
 def test_each_kind_of_broken_file_is_named_with_its_reason(tmp_path: Path) -> None:
@@ -225,6 +227,30 @@ def test_readable_ones_alone_are_those_of_a_folder_without_the_others(
     mixed = load_dataset(f"readable:{tmp_path / 'mixed'}", size=8)
     assert (mixed.identity, mixed.n_left_out, sound.n_left_out) == (sound.identity, 2, 0)
     assert "2 of 6 images are left out: 0/1.png (0 bytes), 1/link.png (not a regular file)" in caplog.text
+
+
+def test_a_class_keeps_its_number_though_all_of_it_be_left_out(tmp_path: Path) -> None:
+    for number, folder in enumerate("abc"):
+        _save(tmp_path / folder / "x.png", _pixels(seed=number))
+    (tmp_path / "a" / "x.png").write_bytes(b"")
+    y = load_dataset(f"readable:{tmp_path}", size=8).y
+    assert y is not None and y.tolist() == [1, 2]
+
+
+def test_what_cannot_be_read_now_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        _save(tmp_path / f"{number}.png", _pixels(seed=number))
+    (tmp_path / "empty.png").write_bytes(b"")
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.name == "1.png":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(DataError, match=r"but 1 of 3 are not: 1\.png \(cannot be read: Input/output error\)\.$"):
+        load_dataset(f"readable:{tmp_path}", size=8)
 
 
 def test_readable_needs_one_that_is(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metaopt.search.deaths import explained, in_a_line, lost_its_node, ran_out_of_memory
+from metaopt.search.deaths import explained, in_a_line, is_silent, lost_its_node, ran_out_of_memory
 
 KILLED = """\
 ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.
@@ -41,16 +41,16 @@ def test_a_kill_is_named_with_what_kills() -> None:
     assert explained(KILLED) == "its process was killed, as the kernel does where memory runs out"
 
 
-@pytest.mark.parametrize(
-    "gone",
-    [
-        "ray.exceptions.ActorDiedError: ...\nThe actor died because its node has died. Node Id: 0b\n",
-        "The actor 94d234c0b191 is unavailable: The actor is temporarily unavailable: RPC error: Socket closed",
-    ],
-)
-def test_a_node_that_is_gone_is_told_from_a_process_that_is(gone: str) -> None:
+def test_a_node_that_is_gone_is_told_from_a_process_that_is() -> None:
+    gone = "ray.exceptions.ActorDiedError: ...\nThe actor died because its node has died. Node Id: 0b\n"
     assert lost_its_node(gone) and not lost_its_node(KILLED)
-    assert in_a_line(gone) == "its node has gone, or does not answer"
+    assert in_a_line(gone) == "its node has gone"
+
+
+def test_a_worker_that_does_not_answer_is_told_from_one_that_died() -> None:
+    silent = "The actor 94d234c0b191 is unavailable: The actor is temporarily unavailable: RPC error: Socket closed"
+    assert is_silent(silent) and not is_silent(KILLED) and not lost_its_node(silent)
+    assert in_a_line(silent) == "its worker does not answer"
 
 
 @pytest.mark.parametrize(

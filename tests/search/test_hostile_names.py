@@ -10,7 +10,7 @@ from studies import tiny_study, write_study
 
 from metaopt.errors import ConfigError
 from metaopt.search.initialisation_study import load_any_study
-from metaopt.search.problems import identity
+from metaopt.search.problems import images
 from metaopt.search.submitted import kept, package_of
 
 NAMES = {
@@ -49,7 +49,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def _read(folder: Path, **changes: Any) -> None:
     study = load_any_study(str(write_study(folder, tiny_study(**changes))))
     for task in study.tasks:
-        identity(task)
+        images(task)
 
 
 def _task(**changes: Any) -> list[dict[str, Any]]:

@@ -49,6 +49,15 @@ def test_they_join_those_of_the_validation(tmp_path: Path) -> None:
     assert [task.name for task in read(tmp_path, text, "mnist5k").validation] == ["glyphs", "small"]
 
 
+def test_the_readable_ones_of_a_folder_are_of_that_folder(tmp_path: Path) -> None:
+    task = "{data: 'readable:/faces', size: 8, budget: 6}"
+    text = TEXT.replace("evaluations", f"  - {task}\nevaluations")
+    assert [task.data for task in read(tmp_path, text, "folder:/faces").validation] == ["readable:/faces"]
+    own = "validation: {seeds: [7], tasks: [{name: other, data: 'folder:/faces', size: 8, budget: 6}]}"
+    with pytest.raises(ConfigError, match=r"must be apart from those of `tasks`, but `folder:/faces`"):
+        read(tmp_path, text.replace("validation: {seeds: [7], top: 1}", own), None)
+
+
 @pytest.mark.parametrize(
     ("data", "old", "new", "message"),
     [

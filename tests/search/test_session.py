@@ -77,6 +77,39 @@ def test_broken_candidate_is_a_value_and_the_search_goes_on(tmp_path: Path) -> N
     assert rows[1].verdict and rows[1].verdict.reason == "Traceback: a bug"
 
 
+def test_a_worker_that_does_not_answer_has_not_died(tmp_path: Path) -> None:
+    silent, now = "The actor 94d2 is unavailable: RPC error", [0.0]
+    session = opened(tmp_path, evaluation_limit_s=20.0, clock=lambda: now[0])
+    reference = session.next_job("r")
+    assert reference is not None
+    work(session, "r", reference)
+    candidate = session.next_job("0")
+    session.on_death("0", "killed")  # has nothing to do with it
+    for life in range(1, 11):
+        assert session.next_job(f"{life}") == candidate
+        session.on_death(f"{life}", silent)
+    assert session.next_job("11") == candidate
+    now[0] += 30.0
+    session.on_death("11", silent)  # hung, maybe, which is its second death
+    (verdict,) = [row.verdict for row in session.rows() if candidate and row.number == candidate.number]
+    assert verdict and verdict.reason == "no evaluation within 20 s, and its process was ended"
+
+
+def test_a_worker_that_never_answers_makes_its_trial_an_error(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    reference = session.next_job("r")
+    assert reference is not None
+    work(session, "r", reference)
+    candidate = session.next_job("0")
+    assert candidate is not None
+    for life in range(11):
+        assert session.rows()[candidate.number].verdict is None
+        session.on_death(f"{life}", "The actor 94d2 is unavailable: RPC error")
+        session.next_job(f"{life + 1}")
+    verdict = session.rows()[candidate.number].verdict
+    assert verdict and verdict.status == "error"
+
+
 def test_what_may_be_retried_is_an_error_only_then(tmp_path: Path) -> None:
     session = opened(tmp_path, retries=2)
     reference = session.next_job("r")

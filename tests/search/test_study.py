@@ -194,6 +194,8 @@ def test_overrides_that_are_refused(tmp_path: Path, override: str, message: str)
         ("search.workers=1", True),
         ("description=x", True),
         ("tracking.uri=http://x", True),
+        ("tracking.required=true", True),
+        ("search.retries=3", True),
         ("search.seed=1", False),
         ("search.sampler=random", False),
         ("tasks.0.budget=9", False),

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server
+from mlflow_server import Server, free_port
 from tcp_proxy import Mode, Proxy
 
-from metaopt.tracking import Point, load_curve, load_runs, open_tracker, sender
+from metaopt.errors import MetaoptError
+from metaopt.tracking import Point, check_answers, load_curve, load_runs, open_tracker, sender
 
 WAIT_S = 300.0
 N = 1_500  # two requests
@@ -21,6 +22,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started.start()
     yield started
     started.kill()
+
+
+def test_a_database_that_refuses_is_no_store_that_answers() -> None:
+    with pytest.raises(MetaoptError, match=r"runs does not answer, but `tracking\.required` is set"):
+        check_answers(f"postgresql+psycopg2://who:secret@127.0.0.1:{free_port()}/runs")
+
+
+def test_a_server_that_is_late_answers(server: Server) -> None:
+    proxy = Proxy(server.port)
+    proxy.mode = "late"
+    check_answers(f"http://127.0.0.1:{proxy.port}")
+
+
+def test_a_file_needs_no_answer_and_is_not_made(tmp_path: Path) -> None:
+    check_answers(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("mode", ["reset_after", "cut", "late"])

@@ -116,8 +116,8 @@ class MetaGroups:
     test: Sequence[Group]
     identity: str
     """SHA-256, in hex, of all images."""
-    left_out: Mapping[str, int]
-    """Data set -> number of files in it that could not be used, and may be left out."""
+    n_left_out: Mapping[str, int]
+    """Data set -> number of its files that were left out, as they are no images."""
 
 
 def meta_groups(task: MetaTask) -> MetaGroups:
@@ -136,8 +136,8 @@ def meta_groups(task: MetaTask) -> MetaGroups:
                 f"{_FEWEST_REAL} to compare with, but has {len(group.x)}."
             )
     identity = identity_of([*train, *validation, *test])
-    left_out = {data: n for _, found in loaded for data, n in found.items()}
-    return MetaGroups(train=train, validation=validation, test=test, identity=identity, left_out=left_out)
+    n_left_out = {data: n for _, found in loaded for data, n in found.items()}
+    return MetaGroups(train=train, validation=validation, test=test, identity=identity, n_left_out=n_left_out)
 
 
 def _check_unseen(seen: Sequence[Group], unseen: Sequence[Group]) -> None:
@@ -155,12 +155,12 @@ def _check_unseen(seen: Sequence[Group], unseen: Sequence[Group]) -> None:
 def _loaded(specs: tuple[GroupSpec, ...], size: int, channels: int) -> tuple[list[Group], dict[str, int]]:
     """Groups, and data set -> number of files that were left out."""
     groups: list[Group] = []
-    left_out: dict[str, int] = {}
+    n_left_out: dict[str, int] = {}
     for spec in specs:
         dataset = load_dataset(spec.data, size=size)
         groups += groups_of(dataset, spec.classes, channels=channels)
-        left_out[spec.data] = dataset.n_left_out
-    return groups, left_out
+        n_left_out[spec.data] = dataset.n_left_out
+    return groups, n_left_out
 
 
 def heads_only(task: MetaTask) -> Mapping[Any, frozenset[str]]:
