@@ -59,19 +59,22 @@ def _read(files: list[Path], size: int, *, where: Path, skip: bool) -> tuple[Ten
     broken: dict[int, str] = {}
     refused: dict[int, str] = {}
     for position, file in enumerate(watched(files, total=len(files), what=f"reading images in {where}")):
-        name = printable(str(file.relative_to(where)))
         try:
             x[position - len(broken) - len(refused)] = decoded(_content(file), size)
         except DataError as error:
-            (broken if skip else refused)[position] = f"{name} ({error})"
+            (broken if skip else refused)[position] = f"{_shown(file, where)} ({error})"
         except OSError as error:
-            refused[position] = f"{name} (cannot be read: {error.strerror})"
+            refused[position] = f"{_shown(file, where)} (cannot be read: {error.strerror})"
     refused = refused or (broken if len(broken) == len(files) else {})
     if refused:
         said = f"every image must be readable, but {len(refused)} of {len(files)} are not: {_named(refused)}"
         hint = "" if skip else f" Mend them, or leave out those that are no images by 'readable:{where}'."
         raise DataError(f"{where}: {said}.{hint}")
     return x[: len(files) - len(broken)], broken
+
+
+def _shown(file: Path, where: Path) -> str:
+    return printable(str(file.relative_to(where)))
 
 
 def _named(broken: dict[int, str]) -> str:
