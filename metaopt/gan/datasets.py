@@ -21,6 +21,7 @@ from metaopt.gan.npz import load_npz
 __all__ = [
     "DATASETS",
     "FILE_SOURCES",
+    "FOLDERS",
     "Dataset",
     "absolute_spec",
     "check_spec",
@@ -36,6 +37,8 @@ FILE_SOURCES: Mapping[str, Callable[[Path, int | None], RawImages]] = {
     "readable": partial(load_folder, skip=True),
     "hf": lambda path, size: load_hugging_face(str(path), size),
 }
+FOLDERS = ("folder", "readable")
+"""Sources that stand for all images below a folder."""
 _FORMS = ("npz:FILE", "npy:FILE", "folder:DIR", "readable:DIR", "hf:NAME")
 _SHARE_OF_DEVICE = 2
 
@@ -132,8 +135,9 @@ def check_spec(spec: str) -> None:
 
 
 def same_files(spec: str) -> str:
-    """What all specs of the same files have in common: ``readable:DIR`` is a part of ``folder:DIR``."""
-    return f"folder:{spec.removeprefix('readable:')}" if spec.startswith("readable:") else spec
+    """One spec for all of the same files: ``readable:DIR`` is a part of ``folder:DIR``."""
+    source, colon, path = spec.partition(":")
+    return f"{FOLDERS[0]}:{path}" if colon and source in FOLDERS else spec
 
 
 def absolute_spec(spec: str) -> str:

@@ -15,7 +15,7 @@ from metaopt.errors import ConfigError, DataError
 from metaopt.gan.augment import check_augment
 from metaopt.gan.choice import unknown
 from metaopt.gan.corruption import Corruption
-from metaopt.gan.datasets import DATASETS, Dataset, absolute_spec, check_spec, file_source, load_dataset
+from metaopt.gan.datasets import DATASETS, FOLDERS, Dataset, absolute_spec, check_spec, file_source, load_dataset
 from metaopt.gan.diff_augment import check_diff_augment
 from metaopt.gan.image_folder import DEFAULT_SIZE
 from metaopt.gan.images import MIN_SIZE, check_size
@@ -234,7 +234,7 @@ def _own_data(spec: str) -> tuple[str, str]:
 
 def _default_network(data: str, size: int | None) -> str:
     if size is None:
-        size = DEFAULT_SIZE if data.startswith(("folder:", "readable:", "hf:")) else load_dataset(data).size
+        size = DEFAULT_SIZE if data.partition(":")[0] in (*FOLDERS, "hf") else load_dataset(data).size
     return "dcgan" if size in NETWORKS["dcgan"].sizes else "mlp"
 
 

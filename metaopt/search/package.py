@@ -17,7 +17,7 @@ from typing import Any
 
 from metaopt.errors import ConfigError, StorageError
 from metaopt.gan import DATASETS
-from metaopt.gan.datasets import file_source
+from metaopt.gan.datasets import FOLDERS, file_source
 from metaopt.gan.image_folder import image_files
 from metaopt.search.folder import MANIFEST, study_folder
 from metaopt.search.initialisation_study import AnyStudy, load_any_study
@@ -110,11 +110,12 @@ class _Packing:
             self.elsewhere[spec] = None
         if path.is_absolute() or source == "hf":
             return spec
-        files = {"": path}
-        if source in ("folder", "readable"):
+        if source in FOLDERS:
             files = {name: path / name for name in image_files(path)}
-        if source == "readable":
-            files = {name: file for name, file in files.items() if file.is_file()}  # a link to nowhere is not sent
+            if source == "readable":  # a link to nowhere cannot be sent
+                files = {name: file for name, file in files.items() if file.is_file()}
+        else:
+            files = {"": path}
         _check_size(files.values())  # before all of it is read
         name = f"{digest_of(files)}-{path.absolute().name}"
         for below, file in files.items():

@@ -264,6 +264,8 @@ class Session:
         else:
             self._silences[_place(job)] += is_silent(reason)
             self._deaths[_place(job)] += not (is_silent(reason) or lost_its_node(reason))
+            if self._silences[_place(job)] > _SILENCES:
+                reason = f"its worker did not answer {self._silences[_place(job)]} times"
             if self._deaths[_place(job)] > 1 or self._silences[_place(job)] > _SILENCES:
                 self._end(job_id, explained(reason))
                 return

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from search_checks import check_whole, n_ended, wait_until
@@ -37,16 +39,26 @@ FEWER = NETWORKS.replace(
 N_TRIALS = 12
 
 
+@contextmanager
+def _searching(folder: Path, code: str, **search: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """A search with networks of that code, into out and log in `folder`."""
+    (folder / "failing.py").write_text(code)
+    tasks = [{"data": "digits", "budget": 60, "n_samples": 100, "network": "failing:make_pair"}]
+    search_spec = {"trials": N_TRIALS, "seed": 1, "sampler": "random", "workers": 1} | search
+    study = write_study(folder, tiny_study(tasks=tasks, search=search_spec))
+    paths = os.pathsep.join([str(folder), str(Path(__file__).parents[1] / "gan")])
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", folder / "out", "--allow-import"]
+    environment = os.environ | {"PYTHONPATH": paths}
+    with (
+        (folder / "log").open("w") as said,
+        subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process,
+    ):
+        yield process
+
+
 def test_the_traceback_of_ones_own_code_is_what_is_said(tmp_path: Path) -> None:
     out, broken, log = tmp_path / "out", tmp_path / "broken", tmp_path / "log"
-    (tmp_path / "failing.py").write_text(NETWORKS.replace("BROKEN", str(broken)))
-    tasks = [{"data": "digits", "budget": 60, "n_samples": 100, "network": "failing:make_pair"}]
-    search = {"trials": N_TRIALS, "seed": 1, "sampler": "random", "workers": 1}
-    study = write_study(tmp_path, tiny_study(tasks=tasks, search=search))
-    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1] / "gan")])
-    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--allow-import"]
-    environment = os.environ | {"PYTHONPATH": paths}
-    with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process:
+    with _searching(tmp_path, NETWORKS.replace("BROKEN", str(broken))) as process:
         wait_until(process, log.read_text, lambda: n_ended(out, status="finished") > 0)
         broken.touch()
         wait_until(process, log.read_text, lambda: n_ended(out, status="error") > 0)
@@ -69,14 +81,7 @@ def test_the_traceback_of_ones_own_code_is_what_is_said(tmp_path: Path) -> None:
 
 def test_what_raises_twice_and_then_works_is_no_error_where_it_may_be_retried(tmp_path: Path) -> None:
     out, left, log = tmp_path / "out", tmp_path / "left", tmp_path / "log"
-    (tmp_path / "failing.py").write_text(FEWER.replace("LEFT", str(left)))
-    tasks = [{"data": "digits", "budget": 60, "n_samples": 100, "network": "failing:make_pair"}]
-    search = {"trials": N_TRIALS, "seed": 1, "sampler": "random", "workers": 1, "retries": 2}
-    study = write_study(tmp_path, tiny_study(tasks=tasks, search=search))
-    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1] / "gan")])
-    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out, "--allow-import"]
-    environment = os.environ | {"PYTHONPATH": paths}
-    with log.open("w") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process:
+    with _searching(tmp_path, FEWER.replace("LEFT", str(left)), retries=2) as process:
         wait_until(process, log.read_text, lambda: n_ended(out, status="finished") > 0)
         left.write_text("xx")
         assert process.wait(600) == 0, log.read_text()

@@ -15,6 +15,16 @@ from metaopt.search.session import Session
 from metaopt.training import Training
 
 
+def candidate_of(session: Session, job_id: str) -> Job:
+    """The first candidate, handed out after the reference was trained."""
+    reference = session.next_job("r")
+    assert reference is not None
+    work(session, "r", reference)
+    candidate = session.next_job(job_id)
+    assert candidate is not None
+    return candidate
+
+
 def test_references_are_trained_once_and_kept_for_the_next_driver(tmp_path: Path) -> None:
     first = opened(tmp_path, seeds=[0, 1])
     jobs = []
@@ -52,11 +62,7 @@ def test_candidate_that_ends_before_the_references_is_scored_when_they_are_there
 
 def test_job_stopped_early_is_pruned_with_what_was_seen(tmp_path: Path) -> None:
     session = opened(tmp_path)
-    reference = session.next_job("r")
-    assert reference is not None
-    work(session, "r", reference)
-    candidate = session.next_job("c")
-    assert candidate is not None
+    candidate = candidate_of(session, "c")
     session.on_slice("c", next(iter(slices(session, candidate))))
     session.on_end("c")
     row = session.rows()[candidate.number]
@@ -66,11 +72,7 @@ def test_job_stopped_early_is_pruned_with_what_was_seen(tmp_path: Path) -> None:
 
 def test_broken_candidate_is_a_value_and_the_search_goes_on(tmp_path: Path) -> None:
     session = opened(tmp_path)
-    reference = session.next_job("r")
-    assert reference is not None
-    work(session, "r", reference)
-    candidate = session.next_job("c")
-    assert candidate is not None
+    candidate_of(session, "c")
     session.on_end("c", error="Traceback: a bug")
     rows = work_all(session)
     assert [row.state for row in rows] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
@@ -80,10 +82,7 @@ def test_broken_candidate_is_a_value_and_the_search_goes_on(tmp_path: Path) -> N
 def test_a_worker_that_does_not_answer_has_not_died(tmp_path: Path) -> None:
     silent, now = "The actor 94d2 is unavailable: RPC error", [0.0]
     session = opened(tmp_path, evaluation_limit_s=20.0, clock=lambda: now[0])
-    reference = session.next_job("r")
-    assert reference is not None
-    work(session, "r", reference)
-    candidate = session.next_job("0")
+    candidate = candidate_of(session, "0")
     session.on_death("0", "killed")  # has nothing to do with it
     for life in range(1, 11):
         assert session.next_job(f"{life}") == candidate
@@ -91,23 +90,19 @@ def test_a_worker_that_does_not_answer_has_not_died(tmp_path: Path) -> None:
     assert session.next_job("11") == candidate
     now[0] += 30.0
     session.on_death("11", silent)  # hung, maybe, which is its second death
-    (verdict,) = [row.verdict for row in session.rows() if candidate and row.number == candidate.number]
+    verdict = session.rows()[candidate.number].verdict
     assert verdict and verdict.reason == "no evaluation within 20 s, and its process was ended"
 
 
 def test_a_worker_that_never_answers_makes_its_trial_an_error(tmp_path: Path) -> None:
     session = opened(tmp_path)
-    reference = session.next_job("r")
-    assert reference is not None
-    work(session, "r", reference)
-    candidate = session.next_job("0")
-    assert candidate is not None
+    candidate = candidate_of(session, "0")
     for life in range(11):
         assert session.rows()[candidate.number].verdict is None
         session.on_death(f"{life}", "The actor 94d2 is unavailable: RPC error")
         session.next_job(f"{life + 1}")
     verdict = session.rows()[candidate.number].verdict
-    assert verdict and verdict.status == "error"
+    assert verdict and (verdict.status, verdict.reason) == ("error", "its worker did not answer 11 times")
 
 
 def test_what_may_be_retried_is_an_error_only_then(tmp_path: Path) -> None:
@@ -129,13 +124,19 @@ def test_what_may_be_retried_is_an_error_only_then(tmp_path: Path) -> None:
     assert session.n_running == 0
 
 
+def test_what_is_retried_keeps_its_larger_share(tmp_path: Path) -> None:
+    session = opened(tmp_path, retries=1)
+    candidate = candidate_of(session, "c")
+    session.on_death("c", "MemoryError: much")
+    larger = session.next_job("c2")
+    assert larger == replace(candidate, larger=True)
+    session.on_end("c2", error="a bug")
+    assert session.next_job("c3") == larger
+
+
 def test_retries_are_of_errors_and_not_of_deaths(tmp_path: Path) -> None:
     session = opened(tmp_path, retries=5)
-    reference = session.next_job("r")
-    assert reference is not None
-    work(session, "r", reference)
-    candidate = session.next_job("c")
-    assert candidate is not None
+    candidate = candidate_of(session, "c")
     session.on_death("c", "killed")
     assert session.next_job("c2") == candidate
     session.on_death("c2", "killed again")
