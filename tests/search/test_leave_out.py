@@ -49,12 +49,13 @@ def test_they_join_those_of_the_validation(tmp_path: Path) -> None:
     assert [task.name for task in read(tmp_path, text, "mnist5k").validation] == ["glyphs", "small"]
 
 
-def test_the_readable_ones_of_a_folder_are_of_that_folder(tmp_path: Path) -> None:
-    task = "{data: 'readable:/faces', size: 8, budget: 6}"
+@pytest.mark.parametrize(("in_tasks", "beside"), [("readable", "folder"), ("folder", "readable")])
+def test_the_readable_ones_of_a_folder_are_of_that_folder(tmp_path: Path, in_tasks: str, beside: str) -> None:
+    task = f"{{data: '{in_tasks}:/faces', size: 8, budget: 6}}"
     text = TEXT.replace("evaluations", f"  - {task}\nevaluations")
-    assert [task.data for task in read(tmp_path, text, "folder:/faces").validation] == ["readable:/faces"]
-    own = "validation: {seeds: [7], tasks: [{name: other, data: 'folder:/faces', size: 8, budget: 6}]}"
-    with pytest.raises(ConfigError, match=r"must be apart from those of `tasks`, but `folder:/faces`"):
+    assert [one.data for one in read(tmp_path, text, f"{beside}:/faces").validation] == [f"{in_tasks}:/faces"]
+    own = f"validation: {{seeds: [7], tasks: [{{name: other, data: '{beside}:/faces', size: 8, budget: 6}}]}}"
+    with pytest.raises(ConfigError, match=f"must be apart from those of `tasks`, but `{beside}:/faces`"):
         read(tmp_path, text.replace("validation: {seeds: [7], top: 1}", own), None)
 
 
