@@ -3,7 +3,8 @@
     python cluster/local.py --nodes 2 --cpus 1
 
 Listens on 127.0.0.1 only and asks every client for Ray's token. Prints what a client has to set, and runs until Ctrl-C
-or SIGTERM.
+or SIGTERM. With RAY_REDIS_ADDRESS (host:port) and RAY_REDIS_PASSWORD, Ray keeps the state of its control store in that
+Redis, and a control store that dies is started anew.
 """
 
 import argparse
@@ -14,6 +15,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray._private.node import Node
 
 LOOPBACK = "127.0.0.1"  # at any other address, be it 127.0.0.2, Ray listens on all
 
@@ -29,6 +34,8 @@ def main() -> None:
 
     node = {"node_ip_address": LOOPBACK, "dashboard_agent_listen_port": 0}  # 0: a free one, as all have one address
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": LOOPBACK, "dashboard_port": _free_port()}
+    if "RAY_REDIS_PASSWORD" in os.environ:
+        head["redis_password"] = os.environ["RAY_REDIS_PASSWORD"]
     cluster = Cluster(initialize_head=True, head_node_args=node | head)
     try:
         for i in range(arguments.nodes):
@@ -42,9 +49,18 @@ def main() -> None:
         ended = threading.Event()
         for signal_ in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_, lambda *_: ended.set())
-        ended.wait()
+        while not ended.wait(1):
+            if "RAY_REDIS_ADDRESS" in os.environ:
+                _revive_control_store(cluster.head_node)
     finally:
         cluster.shutdown()
+
+
+def _revive_control_store(head: "Node") -> None:
+    (store,) = head.all_processes["gcs_server"]
+    if store.process.poll() is not None:
+        head.kill_gcs_server(check_alive=False)  # forgets it
+        head.start_gcs_server()
 
 
 def _free_port() -> int:

@@ -31,7 +31,7 @@ class LocalCluster:
 
 
 @contextmanager
-def local_cluster(home: Path, *, nodes: int) -> Iterator[LocalCluster]:
+def local_cluster(home: Path, *, nodes: int, **settings: str) -> Iterator[LocalCluster]:
     """A head and nodes of one CPU each, whose token lies in `home`; they end with the block."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     # Ray's sockets need a short path, and a Ray of this machine's user must not find this one as its own
@@ -39,7 +39,7 @@ def local_cluster(home: Path, *, nodes: int) -> Iterator[LocalCluster]:
         environment = outside | {"HOME": str(home), "RAY_TMPDIR": scratch}
         command = [sys.executable, _LOCAL, "--nodes", str(nodes), "--cpus", "1"]
         with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, env=environment | settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as process:
             try:
                 assert process.stdout

