@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -267,7 +268,13 @@ def _search_on(study: Study, again: str) -> str:
     """A line of its own; the members of a population are decided on together, so that none can be added."""
     if study.spec.search.population is not None:
         return ""
-    return f"Search on:                           {again} --set search.trials={2 * study.spec.search.trials}\n"
+    return f"Search on:                           {with_twice_the_trials(again, study.spec.search.trials)}\n"
+
+
+def with_twice_the_trials(again: str, n_trials: int) -> str:
+    """The command that goes on with a search, `again`, for as many trials once more."""
+    command = re.sub(r" --set search\.trials=\S+", "", again)
+    return f"{command} --set search.trials={2 * n_trials}"
 
 
 def train_command(task: TaskSpec, schedule: Path) -> str:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from metaopt.analysis.figures import draw_samples
 from metaopt.analysis.leaderboard import leaderboard
-from metaopt.cli.outputs import typed
+from metaopt.cli.outputs import typed, with_twice_the_trials
 from metaopt.meta.maml import save_initialisation
 from metaopt.search.export import best_trial, export_start
 from metaopt.search.folder import grid_name, trial_folder
@@ -79,7 +79,7 @@ def print_next_of_starts(
 
 Adapt it to images of your own:      {typed("adapt", "--init", start, "--data", "DIR", "--out", "runs/adapted")}
 Compare all trials in the browser:   {typed("ui", "--study", folder)}
-Search on:                           {again} --set search.trials={2 * study.spec.search.trials}
+Search on:                           {with_twice_the_trials(again, study.spec.search.trials)}
 Load it in your own code:            see docs/initialisations.md""",
         highlight=False,
         markup=False,

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -204,6 +205,7 @@ def test_resuming_a_finished_study_changes_nothing(finished: Path) -> None:
         f"search.trials={N_TRIALS}",
     )
     assert again.returncode == 0, again.stderr
+    assert re.search(rf"Search on: .*study\.yaml --out \S+ --resume --set search.trials={2 * N_TRIALS}\n", again.stdout)
     assert check_whole(finished, "tiny", N_TRIALS, n_points=42) == before
     versions = mlflow.MlflowClient(f"sqlite:///{finished / 'mlflow.db'}").search_model_versions("name = 'tiny'")
     assert len(versions) == 1
