@@ -3,10 +3,11 @@
 The choice depends on the points alone, in their order, so a second reading of a spool chooses the same ones.
 """
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import islice
 
 from metaopt.tracking.events import Artifact, EndStudy, EndTrial, Event, Log, StartStudy, StartTrial
@@ -48,7 +49,10 @@ class CurveFilter:
     def __init__(self) -> None:
         self._ended: dict[str, int] = {}
         """Trials that have ended, and a hash of how."""
-        self._curves: defaultdict[tuple[str | None, str], _Curve] = defaultdict(_Curve)
+        self._curves: dict[str | None, defaultdict[str, _Curve]] = {}
+        """By run and key."""
+        self._put_away: dict[str, str] = {}
+        """Those of trials that have ended, which may begin again, as text: a tenth of the memory."""
 
     def reduce(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events to deliver: points thinned and joined run by run, final metrics turned into points.
@@ -71,6 +75,8 @@ class CurveFilter:
             if isinstance(event, EndTrial | EndStudy):
                 points.extend(self._finals(uid, event.metrics, event.time_ms))
             yield from _as_log(uid, waiting.pop(uid))
+            if isinstance(event, EndTrial):
+                self._put_away[event.uid] = _as_text(self._curves.pop(event.uid))
             yield replace(event, metrics={}) if isinstance(event, EndTrial | EndStudy) else event
         for uid, points in waiting.items():
             yield from _as_log(uid, points)
@@ -84,9 +90,16 @@ class CurveFilter:
             self._ended.pop(event.uid, None)
         return False
 
+    def _of(self, uid: str | None) -> defaultdict[str, _Curve]:
+        if uid not in self._curves:
+            away = None if uid is None else self._put_away.pop(uid, None)
+            self._curves[uid] = defaultdict(_Curve) if away is None else _from_text(away)
+        return self._curves[uid]
+
     def _chosen(self, uid: str | None, points: Iterable[Point]) -> Iterator[Point]:
+        curves = self._of(uid)
         for point in points:
-            curve = self._curves[uid, point.key]
+            curve = curves[point.key]
             if curve.n_seen > 0 and point.step <= curve.last_step:
                 continue
             if curve.n_seen in _KEPT:
@@ -96,12 +109,24 @@ class CurveFilter:
             curve.last_step = point.step
 
     def _finals(self, uid: str | None, metrics: Mapping[str, float], time_ms: int) -> Iterator[Point]:
+        curves = self._of(uid)
         for key, value in metrics.items():
-            curve = self._curves[uid, key]
+            curve = curves[key]
             if curve.last_kept is not None and _same(curve.last_kept, (curve.last_step, value)):
                 continue
             curve.last_kept = (curve.last_step, value)
             yield Point(key=key, value=value, step=curve.last_step, timestamp_ms=time_ms)
+
+
+def _as_text(curves: Mapping[str, _Curve]) -> str:
+    return json.dumps({key: astuple(curve) for key, curve in curves.items()})
+
+
+def _from_text(text: str) -> defaultdict[str, _Curve]:
+    curves = defaultdict(_Curve)
+    for key, (n_seen, last_step, kept) in json.loads(text).items():
+        curves[key] = _Curve(n_seen, last_step, None if kept is None else (kept[0], kept[1]))
+    return curves
 
 
 def _as_log(uid: str | None, points: list[Point]) -> Iterator[Log]:

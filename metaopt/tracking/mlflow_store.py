@@ -4,9 +4,10 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metaopt.tracking.events import Artifact, EndStudy, EndTrial, Event, Log, StartStudy, StartTrial
 from metaopt.tracking.mlflow_connect import connect, experiment_id, silent, without_retries
@@ -81,6 +82,7 @@ class _StudyRuns:
         """Whether the trials of earlier processes are among them."""
         self._unsure: set[str | None] = {None}
         """Runs that may be in the store though they are not among them."""
+        self._files = lru_cache(maxsize=64)(self._files_of)  # the client's own keep a thousand, and much for each
 
     def store(self, event: Event) -> None:
         match event:
@@ -91,11 +93,24 @@ class _StudyRuns:
             case Log():
                 _log_points(self._client, self._id(event.uid), event.points)
             case Artifact():
-                _log_artifact(self._client, self._id(event.uid), event)
+                self._log_artifact(self._id(event.uid), event)
             case EndTrial():
                 self._end(event.uid, event)
             case EndStudy():
                 self._end(None, event)
+
+    def _files_of(self, run_id: str) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = self._client.get_run(run_id).info.artifact_uri
+        return get_artifact_repository(uri, tracking_uri=self._client.tracking_uri)
+
+    def _log_artifact(self, run_id: str, event: Artifact) -> None:
+        # no folders: one that holds the store itself would be copied into itself without end
+        if not Path(event.path).is_file():
+            log.warning("an artifact must be a file that exists until it is sent, but is not: %s", event.path)
+            return
+        self._files(run_id).log_artifact(event.path, event.folder or None)
 
     def _start(self, uid: str | None, name: str, event: StartStudy | StartTrial) -> None:
         tags = {"mlflow.runName": name, **event.tags, **self._identity(uid)}
@@ -199,14 +214,6 @@ def _log_points(client: "MlflowClient", run_id: str, points: Sequence[Point]) ->
     ]
     for some in _chunks(metrics, MAX_METRICS):
         client.log_batch(run_id, metrics=some, synchronous=True)
-
-
-def _log_artifact(client: "MlflowClient", run_id: str, event: Artifact) -> None:
-    # no folders: one that holds the store itself would be copied into itself without end
-    if not Path(event.path).is_file():
-        log.warning("an artifact must be a file that exists until it is sent, but is not: %s", event.path)
-        return
-    client.log_artifact(run_id, event.path, event.folder or None)
 
 
 def _fitting(pairs: Mapping[str, Value], max_chars: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Curves are thinned to what a chart can show, the same way however the events are cut into batches."""
 
 import math
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -85,6 +86,35 @@ def test_an_end_that_says_nothing_new_is_dropped_until_the_trial_begins_again():
     assert len(list(filter_.reduce([ended("t", score=2.0)]))) == 2  # a point and the end
     assert list(filter_.reduce([again, ended("t", score=2.0)])) == [again, ended("t")]
     assert len(list(filter_.reduce([logged("t", point(3)), ended("t", score=2.0)]))) == 2
+
+
+def test_a_trial_that_begins_again_after_its_end_goes_on_with_its_curves():
+    curves = CurveFilter()
+    first = [logged("t", point(0, 1.0), point(10, math.nan), *(point(i, key="loss") for i in range(1_600)))]
+    list(curves.reduce([*first, ended("t", score=1.0)]))
+    more = [logged("t", point(10, 3.0), point(20, 4.0), *(point(i, key="loss") for i in range(1_590, 1_800)))]
+    went_on = CurveFilter()
+    list(went_on.reduce(first))
+    expected = points_of(list(went_on.reduce(more)))
+    assert expected[0] == point(20, 4.0)
+    assert 1 < len(expected) < 200
+    assert points_of(list(curves.reduce([*more, ended("t", score=1.0)]))) == expected
+
+
+def test_little_is_kept_of_a_trial_that_has_ended():
+    def events(number: int) -> list[Event]:
+        points = [point(step, step / 7, key=f"digits/curve_{i}") for i in range(12) for step in (300, 600, 900)]
+        return [logged(f"trial-{number}", *points), ended(f"trial-{number}", score=number / 3)]
+
+    curves = CurveFilter()
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            list(curves.reduce(events(number)))
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert kept / 300 < 2_000, f"{kept / 300:.0f} bytes a trial"
 
 
 def test_points_of_a_run_are_joined_up_to_its_next_event_but_a_file():
