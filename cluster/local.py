@@ -4,7 +4,7 @@
 
 Listens on 127.0.0.1 only and asks every client for Ray's token. Prints what a client has to set, and runs until Ctrl-C
 or SIGTERM. With RAY_REDIS_ADDRESS (host:port) and RAY_REDIS_PASSWORD, Ray keeps the state of its control store in that
-Redis, and a control store that dies is started anew.
+Redis, and a control store that dies is started anew. Whoever is on this machine can see that password.
 """
 
 import argparse
@@ -14,12 +14,14 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ray._private.node import Node
 
+_LOOKS_S = 2
 LOOPBACK = "127.0.0.1"  # at any other address, be it 127.0.0.2, Ray listens on all
 
 
@@ -49,7 +51,7 @@ def main() -> None:
         ended = threading.Event()
         for signal_ in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_, lambda *_: ended.set())
-        while not ended.wait(1):
+        while not ended.wait(_LOOKS_S):
             if "RAY_REDIS_ADDRESS" in os.environ:
                 _revive_control_store(cluster.head_node)
     finally:
@@ -59,6 +61,7 @@ def main() -> None:
 def _revive_control_store(head: "Node") -> None:
     (store,) = head.all_processes["gcs_server"]
     if store.process.poll() is not None:
+        print("# the control store has died and is started anew", flush=True)
         head.kill_gcs_server(check_alive=False)  # forgets it
         head.start_gcs_server()
 
@@ -74,6 +77,7 @@ def _set_up() -> None:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # as there, nodes reach each other at 127.0.0.1
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs start `python`
+    os.environ.setdefault("RAY_external_storage_namespace", uuid.uuid4().hex)  # no other cluster's state in that Redis
     os.umask(0o077)  # Ray writes the file as the umask says, and whoever reads it may run code here
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     subprocess.run([*ray, "get-auth-token", "--generate"], stdout=subprocess.DEVNULL, check=True)

@@ -52,7 +52,7 @@ class CurveFilter:
         self._curves: dict[str | None, defaultdict[str, _Curve]] = {}
         """By run and key."""
         self._put_away: dict[str, str] = {}
-        """Those of trials that have ended, which may begin again, as text: a tenth of the memory."""
+        """Those of trials that have ended, which may begin again, as text, which takes a fraction of the memory."""
 
     def reduce(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events to deliver: points thinned and joined run by run, final metrics turned into points.

@@ -4,7 +4,6 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,7 +81,8 @@ class _StudyRuns:
         """Whether the trials of earlier processes are among them."""
         self._unsure: set[str | None] = {None}
         """Runs that may be in the store though they are not among them."""
-        self._files = lru_cache(maxsize=64)(self._files_of)  # the client's own keep a thousand, and much for each
+        self._files: dict[str, Any] = {}
+        """Artifact repositories of runs that go on; the client would keep a thousand, each with a pool of threads."""
 
     def store(self, event: Event) -> None:
         match event:
@@ -99,18 +99,17 @@ class _StudyRuns:
             case EndStudy():
                 self._end(None, event)
 
-    def _files_of(self, run_id: str) -> Any:
+    def _log_artifact(self, run_id: str, event: Artifact) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        uri = self._client.get_run(run_id).info.artifact_uri
-        return get_artifact_repository(uri, tracking_uri=self._client.tracking_uri)
-
-    def _log_artifact(self, run_id: str, event: Artifact) -> None:
         # no folders: one that holds the store itself would be copied into itself without end
         if not Path(event.path).is_file():
             log.warning("an artifact must be a file that exists until it is sent, but is not: %s", event.path)
             return
-        self._files(run_id).log_artifact(event.path, event.folder or None)
+        if run_id not in self._files:
+            uri = self._client.get_run(run_id).info.artifact_uri
+            self._files[run_id] = get_artifact_repository(uri, tracking_uri=self._client.tracking_uri)
+        self._files[run_id].log_artifact(event.path, event.folder or None)
 
     def _start(self, uid: str | None, name: str, event: StartStudy | StartTrial) -> None:
         tags = {"mlflow.runName": name, **event.tags, **self._identity(uid)}
@@ -128,6 +127,7 @@ class _StudyRuns:
         _log_points(self._client, run_id, points)
         _set_tags(self._client, run_id, event.tags)
         self._client.set_terminated(run_id, event.status, event.time_ms)
+        self._files.pop(run_id, None)
 
     def _id(self, uid: str | None) -> str:
         return self._find(uid) or self._create(uid, uid or self._name, self._identity(uid), None)

@@ -1,5 +1,6 @@
 """What MLflow holds after a study, read back from real SQLite stores."""
 
+import gc
 import math
 import sqlite3
 import subprocess
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from metaopt.errors import ConfigError
 from metaopt.tracking import Point, find_runs, load_curve, load_runs, open_tracker
 from metaopt.tracking.curves import MAX_POINTS
-from metaopt.tracking.mlflow_store import entity_key
+from metaopt.tracking.events import Artifact, EndTrial, StartStudy, StartTrial
+from metaopt.tracking.mlflow_store import MlflowSink, entity_key
 
 WAIT_S = 600.0
 EXPERIMENT = "learn digits"
@@ -95,6 +98,25 @@ def test_everything_comes_back(store, tmp_path):
     artifacts = tmp_path / "mlartifacts"
     assert (artifacts / a["run_id"] / "artifacts" / "samples" / "grid.png").read_bytes() == b"png"
     assert (artifacts / parent.info.run_id / "artifacts" / "grid.png").read_bytes() == b"png"
+
+
+def test_nothing_is_held_for_the_files_of_runs_that_have_ended(store, tmp_path):
+    def held() -> int:
+        gc.collect()
+        return sum(isinstance(one, ArtifactRepository) for one in gc.get_objects())
+
+    picture = tmp_path / "grid.png"
+    picture.write_bytes(b"png")
+    sink = MlflowSink(store, EXPERIMENT, study_uid="s")
+    sink.deliver(StartStudy(time_ms=1, params={}, tags={}))
+    before = held()
+    for uid in "abc":
+        sink.deliver(StartTrial(time_ms=1, uid=uid, name=uid, params={}, tags={}))
+        sink.deliver(Artifact(uid=uid, path=str(picture), folder=""))
+    assert held() == before + 3
+    for uid in "abc":
+        sink.deliver(EndTrial(time_ms=2, uid=uid, status="FINISHED", metrics={}, tags={}))
+    assert held() == before
 
 
 def test_times_are_those_of_the_calls_not_of_the_delivery(store, tmp_path):
