@@ -128,7 +128,7 @@ def test_the_commands_refuse_it_and_say_it_again(marker: Path, tmp_path: Path) -
     small = ["--set", "search.trials=1", "--allow-import"]
     done = metaopt("search", file, *small, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "--resume --allow-import --set search.trials=1" in done.stdout.replace("\n", " ")
+    assert "--resume --allow-import --set search.trials=2" in done.stdout.replace("\n", " ")
     assert marker.exists()
 
 
