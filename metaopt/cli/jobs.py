@@ -171,7 +171,7 @@ def stop(study: Study, address: Address = None) -> None:
 
 def _started(submitted: "Submitted", package: Path) -> "SubmittedSearch":
     """Start the job, unless the same one runs already, and keep what was accepted."""
-    from metaopt.cli.outputs import AGAIN, submit_command
+    from metaopt.cli.commands import AGAIN, submit_command
     from metaopt.search.submit import submit as submit_search
     from metaopt.search.submitted import keep
     from metaopt.tracking.redact import redacted

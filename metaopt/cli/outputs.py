@@ -1,12 +1,6 @@
 """What a finished search leaves behind and says."""
 
-import json
 import math
-import os
-import re
-import shlex
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +12,7 @@ from rich.table import Table
 from metaopt.analysis.figures import draw_samples, draw_schedules
 from metaopt.analysis.leaderboard import leaderboard
 from metaopt.analysis.study import draw_front
+from metaopt.cli.commands import train_command, typed, with_twice_the_trials
 from metaopt.errors import MetaoptError
 from metaopt.gan import Task
 from metaopt.meta.objective import log_fid
@@ -28,7 +23,6 @@ from metaopt.search.folder import grid_name, trial_folder, trial_uid
 from metaopt.search.generations import history
 from metaopt.search.optuna_space import TrialRow
 from metaopt.search.study import Study
-from metaopt.search.study_spec import TaskSpec
 from metaopt.search.trainings import Trainings
 from metaopt.search.winner import Validation
 from metaopt.tracking import register_schedule
@@ -203,38 +197,6 @@ def _values(row: TrialRow, name: str, value: str | float) -> str:
     return ">".join(after for before, after in zip(["", *values], values, strict=False) if before != after)
 
 
-AGAIN = "METAOPT_AGAIN"
-"""The variable in which a job finds the command that goes on with it where it was submitted."""
-
-
-def search_command(
-    source: str, folder: Path, overrides: Sequence[str], leave_out: str | None, *, allow_import: bool
-) -> str:
-    """The command that goes on with a search, ready to be typed."""
-    options = [*_without(leave_out), "--out", folder, "--resume", *_allowing(allow_import), *_sets(overrides)]
-    return os.environ.get(AGAIN) or typed("search", source, *options)
-
-
-def submit_command(
-    source: str, address: str, folder: str, overrides: Sequence[str], leave_out: str | None, *, allow_import: bool
-) -> str:
-    """The same for a search on a cluster."""
-    where = ["--address", address, "--out", folder]
-    return typed("submit", source, *_without(leave_out), *where, *_allowing(allow_import), *_sets(overrides))
-
-
-def _allowing(allow_import: bool) -> list[str]:
-    return ["--allow-import"] if allow_import else []
-
-
-def _without(data: str | None) -> list[str]:
-    return [] if data is None else ["--leave-out", data]
-
-
-def _sets(overrides: Sequence[str]) -> list[str]:
-    return [part for override in overrides for part in ("--set", override)]
-
-
 def print_next(console: Console, folder: Path, study: Study, again: str, model_uri: str | None) -> None:
     """Where things are, and what to type next; `again` as of `search_command`."""
     schedule = folder / SCHEDULE
@@ -269,33 +231,3 @@ def _search_on(study: Study, again: str) -> str:
     if study.spec.search.population is not None:
         return ""
     return f"Search on:                           {with_twice_the_trials(again, study.spec.search.trials)}\n"
-
-
-def with_twice_the_trials(again: str, n_trials: int) -> str:
-    """The command that goes on with a search, `again`, for as many trials once more."""
-    command = re.sub(r" --set search\.trials=\S+", "", again)
-    return f"{command} --set search.trials={2 * n_trials}"
-
-
-def train_command(task: TaskSpec, schedule: Path) -> str:
-    """The command that trains a task just as its study does, with `schedule`, ready to be typed."""
-    settings = task.model_dump(exclude={"data", "name"}, exclude_none=True)
-    corruption = settings.pop("corruption", {}).items()
-    settings |= {f"corruption.{key}": value for key, value in corruption}
-    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    return typed("train", "--task", task.data, *sets, "--schedule", schedule, "--seed", 3, "--out", "runs/train")
-
-
-def typed(*arguments: object) -> str:
-    """A command of metaopt, ready to be typed."""
-    return shlex.join([_program(), *map(str, arguments)])
-
-
-def _program() -> str:
-    """What to type for metaopt: its name where that is found, else the path by which it was called."""
-    called = Path(sys.argv[0])
-    found = shutil.which("metaopt")
-    if (found is not None and Path(found).samefile(called)) or called.suffix == ".py":
-        return "metaopt"
-    here = Path.cwd()
-    return str(called.relative_to(here)) if called.is_relative_to(here) else str(called)

@@ -49,7 +49,7 @@ def search(
 
     from rich.console import Console
 
-    from metaopt.cli.outputs import search_command
+    from metaopt.cli.commands import search_command
     from metaopt.cli.progress import SearchProgress
     from metaopt.search.initialisation_study import load_any_study
     from metaopt.search.search import opened
@@ -168,7 +168,7 @@ def _conclude_starts(running: "Search", study: "InitialisationStudy", console: "
 
 def _deliver(running: "Search", console: "Console") -> None:
     """Wait for the tracking store, and say so where it does not answer."""
-    from metaopt.cli.outputs import typed
+    from metaopt.cli.commands import typed
     from metaopt.tracking.redact import redacted
 
     left = running.tracker.close(_DELIVERY_S)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from metaopt.analysis.figures import draw_samples
 from metaopt.analysis.leaderboard import leaderboard
-from metaopt.cli.outputs import typed, with_twice_the_trials
+from metaopt.cli.commands import typed, with_twice_the_trials
 from metaopt.meta.maml import save_initialisation
 from metaopt.search.export import best_trial, export_start
 from metaopt.search.folder import grid_name, trial_folder
